@@ -1,0 +1,28 @@
+# The CUDA language is enabled where the toolkit is. The same binary runs without a GPU or driver.
+set(HONE_WITH_CUDA OFF)
+if(NOT HONE_CUDA STREQUAL "OFF")
+  include(CheckLanguage)
+  if(NOT CMAKE_CUDA_COMPILER AND EXISTS /usr/local/cuda/bin/nvcc)
+    set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)
+  endif()
+  set(CMAKE_CUDA_ARCHITECTURES 90a CACHE STRING "GPU architectures")
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # torch brings libcudart.so; one copy in the process
+    enable_language(CUDA)
+    # cmake 3.25 knows no C++20 flag for nvcc.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA_STANDARD 20)
+    find_package(CUDAToolkit REQUIRED)
+    set(HONE_WITH_CUDA ON)
+  elseif(HONE_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "HONE_CUDA=ON, but no CUDA compiler was found: install the CUDA toolkit 13, "
+                        "or set CMAKE_CUDA_COMPILER to nvcc")
+  endif()
+endif()
+if(HONE_WITH_CUDA)
+  message(STATUS "hone: CUDA kernels on (${CMAKE_CUDA_COMPILER})")
+else()
+  message(STATUS "hone: no CUDA toolkit found; building for the CPU alone")
+endif()

@@ -1,0 +1,68 @@
+// The plug-in interface of rewards. Torch-free: text in, scores out.
+//
+// A rewarder judges a batch of completions with their problems. It must not guess: if it fails,
+// or cannot read the reference, it says so by the status and gives no number (see Score).
+// To add one: write a class, give it one line in registry.cpp, test it in tests/rewards.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace hone {
+
+struct RewardItem {
+  const Problem* problem = nullptr;
+  const Completion* completion = nullptr;
+  std::string prompt;      // the text that the completion continues; may end in "<think>"
+  double progress = 0;     // share of the run done, for rewards that change over time
+};
+
+class Rewarder {
+ public:
+  virtual ~Rewarder() = default;
+  // One score per item, in order. Called from one thread at a time; may use threads itself.
+  virtual std::vector<Score> score(const std::vector<RewardItem>& items) = 0;
+};
+
+// One entry of a recipe's `rewards`, or of --reward.
+struct RewardSpec {
+  std::string name;                             // registered name, e.g. "math"
+  std::string as;                               // name in scores and metrics; default: name
+  double weight = 1.0;                          // in the weighted sum
+  std::map<std::string, std::string> when;      // only problems whose fields match, all of them
+  std::map<std::string, std::string> options;   // the rewarder's own, e.g. extract=boxed
+};
+
+// Reads "math:extract=boxed,weight=2,as=accuracy". Throws UserError.
+RewardSpec parse_reward_spec(const std::string& text);
+
+// Throws UserError for an unknown name (the nearest is offered) or option.
+std::unique_ptr<Rewarder> make_rewarder(const RewardSpec& spec);
+
+// Names and one line each, for help texts.
+std::vector<std::pair<std::string, std::string>> list_rewarders();
+
+// A recipe's rewards together.
+class RewardSet {
+ public:
+  explicit RewardSet(const std::vector<RewardSpec>& specs);
+  ~RewardSet();
+  RewardSet(RewardSet&&) noexcept;
+
+  // Fills group.scores and group.rewards. A reward whose `when` does not fit the problem is absent
+  // from its group's scores. reward = sum of weight * score over scores with a number, null if
+  // there is none.
+  void score(std::vector<Group>& groups, double progress);
+
+  const std::vector<RewardSpec>& specs() const { return specs_; }
+
+ private:
+  std::vector<RewardSpec> specs_;
+  std::vector<std::unique_ptr<Rewarder>> rewarders_;
+};
+
+}  // namespace hone

@@ -1,0 +1,46 @@
+// What one forward pass computes: T tokens of several sequences, side by side without padding.
+// The batch says which attention: inside the batch (training) or over a paged cache (sampling).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/cpu_kernels.h"
+
+namespace hone {
+
+using kernels::AttentionSegment;
+constexpr int64_t kBlockTokens = kernels::kBlockTokens;
+
+// The key/value cache of all layers, in blocks of kBlockTokens tokens.
+//   CPU:  keys [L][blocks][G][D][16], values [L][blocks][G][16][D] float32 (see cpu_kernels.h)
+//   CUDA: keys, values [L][blocks * 16][G][D] in the model's dtype
+struct KvCache {
+  std::vector<at::Tensor> keys, values;  // one per layer
+  int64_t blocks = 0;
+};
+
+// One sequence of a batch that runs over the cache; its new tokens are the rows
+// [query_begin, query_begin + query_length), the last of its `context` tokens.
+struct PagedSequence {
+  int64_t query_begin = 0, query_length = 0, context = 0;
+  std::vector<int32_t> blocks;  // block table, at least ceil(context / 16) entries
+};
+
+struct ForwardBatch {
+  at::Tensor tokens;     // [T] int64, on the model's device
+  at::Tensor positions;  // [T] int64
+
+  // Training: segments that attend to themselves and to their prefix (kernels::AttentionSegment).
+  // CUDA takes segments without a prefix only.
+  std::vector<AttentionSegment> segments;
+
+  // Sampling: the cache and who reads what of it. Tokens are written to `slots` first.
+  KvCache* cache = nullptr;
+  at::Tensor slots;  // [T] int64: block * 16 + offset
+  std::vector<PagedSequence> sequences;
+};
+
+}  // namespace hone

@@ -1,0 +1,66 @@
+// The one forward pass: prefill, paged decoding and training are the same code, told apart by the
+// batch. A family is a config and a map of names, not a copy of this file.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "model/config.h"
+#include "model/forward_batch.h"
+#include "model/ops.h"
+#include "model/weights.h"
+
+namespace hone {
+
+struct ModelPlace {
+  at::Device device = at::Device(at::kCPU);
+  at::ScalarType dtype = at::kFloat;  // of `value`: float32 on the CPU
+  bool trainable = false;
+};
+
+class Transformer {
+ public:
+  Transformer(const ModelConfig& config, const ModelPlace& place);
+
+  // [T] tokens -> hidden states after the last norm, [T, C].
+  at::Tensor forward(const ForwardBatch& batch) const;
+  // [M, C] -> [M, V] float32.
+  at::Tensor logits(const at::Tensor& hidden) const { return ops::logits(hidden, *head_); }
+  ops::LogProbs log_probs(const at::Tensor& hidden, const at::Tensor& targets,
+                          double inv_temperature = 1.0) const {
+    return ops::log_probs(hidden, *head_, targets, inv_temperature);
+  }
+
+  // Normal(0, 0.02), output projections 0.02 / sqrt(2 L), norms 1; a function of the seed alone.
+  void initialize(uint64_t seed);
+
+  KvCache make_cache(int64_t blocks) const;
+
+  const ModelConfig& config() const { return config_; }
+  WeightArena& weights() { return weights_; }
+  const WeightArena& weights() const { return weights_; }
+  at::Device device() const { return weights_.device(); }
+  at::ScalarType dtype() const { return weights_.value().scalar_type(); }
+
+ private:
+  struct Block {
+    Parameter *attention_norm, *qkv, *output, *mlp_norm, *gate_up, *down;
+  };
+  ModelConfig config_;
+  WeightArena weights_;
+  Parameter *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
+  std::vector<Block> blocks_;
+  ops::RopeTable rope_;
+};
+
+// Reads a Hugging Face directory (config.json, *.safetensors). Throws UserError: missing file,
+// unknown architecture, tensor missing or of another shape, damaged file.
+std::unique_ptr<Transformer> load_model(const std::string& directory, const ModelPlace& place);
+
+// Writes config.json, generation_config.json and model.safetensors (bf16 or float32) into
+// `directory`, each file complete or not at all; tokenizer files are copied from
+// `tokenizer_directory`.
+void save_model(const Transformer& model, const std::string& directory,
+                const std::string& tokenizer_directory, at::ScalarType dtype);
+
+}  // namespace hone

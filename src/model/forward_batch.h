@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "kernels/cpu_kernels.h"
@@ -29,6 +30,9 @@ struct PagedSequence {
   std::vector<int32_t> blocks;  // block table, at least ceil(context / 16) entries
 };
 
+// What attention derives from a batch once and uses in every layer (attention.cpp).
+struct AttentionPlan;
+
 struct ForwardBatch {
   at::Tensor tokens;     // [T] int64, on the model's device
   at::Tensor positions;  // [T] int64
@@ -41,6 +45,8 @@ struct ForwardBatch {
   KvCache* cache = nullptr;
   at::Tensor slots;  // [T] int64: block * 16 + offset
   std::vector<PagedSequence> sequences;
+
+  mutable std::shared_ptr<AttentionPlan> plan;  // made by the first layer that attends
 };
 
 }  // namespace hone

@@ -11,6 +11,7 @@ namespace hone {
 
 Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : config_(config) {
   const ModelConfig& c = config_;
+  shape_ = {c.heads, c.kv_heads, c.head_dim};
   embedding_ = weights_.add_matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden);
   for (int64_t layer = 0; layer < c.layers; ++layer) {
     const std::string p = cat("model.layers.", layer, ".");
@@ -37,13 +38,12 @@ Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : c
 }
 
 at::Tensor Transformer::forward(const ForwardBatch& batch) const {
-  const ops::AttentionShape shape{config_.heads, config_.kv_heads, config_.head_dim};
   const double eps = config_.rms_eps;
   at::Tensor x = ops::embed(batch.tokens, *embedding_);  // [T, C]
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     const Block& b = blocks_[static_cast<size_t>(layer)];
     const at::Tensor qkv = ops::linear(ops::rms_norm(x, *b.attention_norm, eps), *b.qkv);
-    x = x + ops::linear(ops::attention(qkv, batch, layer, shape, rope_), *b.output);
+    x = x + ops::linear(ops::attention(qkv, batch, layer, shape_, rope_), *b.output);
     const at::Tensor gate_up = ops::linear(ops::rms_norm(x, *b.mlp_norm, eps), *b.gate_up);
     x = x + ops::linear(ops::swiglu(gate_up), *b.down);
   }

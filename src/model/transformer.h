@@ -22,7 +22,8 @@ class Transformer {
  public:
   Transformer(const ModelConfig& config, const ModelPlace& place);
 
-  // [T] tokens -> hidden states after the last norm, [T, C].
+  // [T] tokens -> hidden states after the last norm, [T, C]. Under autograd the batch and the model
+  // must outlive the backward pass.
   at::Tensor forward(const ForwardBatch& batch) const;
   // [M, C] -> [M, V] float32.
   at::Tensor logits(const at::Tensor& hidden) const { return ops::logits(hidden, *head_); }
@@ -50,6 +51,7 @@ class Transformer {
   WeightArena weights_;
   Parameter *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
   std::vector<Block> blocks_;
+  ops::AttentionShape shape_{};
   ops::RopeTable rope_;
 };
 

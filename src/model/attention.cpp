@@ -1,0 +1,320 @@
+// Attention of a batch: over the paged cache (sampling) or inside the batch (training).
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "kernels/cpu_kernels.h"
+#include "model/ops.h"
+
+namespace hone {
+
+using at::Tensor;
+
+// On the CPU, training runs through the same paged kernel as sampling, over a cache that lives as
+// long as the layer: each segment gets blocks of its own, full blocks of its prefix are shared, and
+// the prefix's last, partly filled block is copied in front of the segment's own tokens.
+// On CUDA, without a varlen kernel for the dtype, sequences are padded to a rectangle.
+struct AttentionPlan {
+  // CPU
+  std::vector<kernels::AttentionSequence> sequences;
+  std::vector<std::vector<int32_t>> tables;
+  std::vector<int64_t> slots;                // [T] training only
+  std::vector<int64_t> copied_rows, copied_slots;  // the prefixes' tails
+  int64_t blocks = 0;
+  // CUDA
+  Tensor cumulative;  // [S + 1] int32
+  int64_t longest = 0;
+  Tensor query_rows;  // [S, Q] rows of the batch (padding: 0)
+  Tensor key_rows;    // [S, L] rows of the batch, or slots of the cache
+  Tensor mask;        // [S, 1, Q, L] bool: may attend
+  Tensor flat;        // [T] place of each row in [S * Q]
+};
+
+namespace ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+int64_t blocks_of(int64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
+
+void plan_training_cpu(const ForwardBatch& batch, AttentionPlan& plan) {
+  const size_t n = batch.segments.size();
+  plan.tables.resize(n);
+  plan.slots.resize(static_cast<size_t>(batch.tokens.numel()));
+  std::unordered_map<int64_t, size_t> by_begin;
+  for (size_t s = 0; s < n; ++s) {
+    const AttentionSegment& segment = batch.segments[s];
+    std::vector<int32_t>& table = plan.tables[s];
+    const int64_t tail = segment.prefix_length % kBlockTokens;
+    if (segment.prefix_length > 0) {
+      const auto prefix = by_begin.find(segment.prefix_begin);
+      HONE_CHECK(prefix != by_begin.end() &&
+                 batch.segments[prefix->second].length == segment.prefix_length);
+      const std::vector<int32_t>& shared = plan.tables[prefix->second];
+      table.assign(shared.begin(), shared.begin() + segment.prefix_length / kBlockTokens);
+    } else {
+      by_begin[segment.begin] = s;
+    }
+    for (int64_t b = blocks_of(tail + segment.length); b > 0; --b) {
+      table.push_back(static_cast<int32_t>(plan.blocks++));
+    }
+    const auto slot_of = [&](int64_t position) {
+      return table[static_cast<size_t>(position / kBlockTokens)] * kBlockTokens +
+             position % kBlockTokens;
+    };
+    for (int64_t i = segment.prefix_length - tail; i < segment.prefix_length; ++i) {
+      plan.copied_rows.push_back(segment.prefix_begin + i);
+      plan.copied_slots.push_back(slot_of(i));
+    }
+    for (int64_t i = 0; i < segment.length; ++i) {
+      plan.slots[static_cast<size_t>(segment.begin + i)] = slot_of(segment.prefix_length + i);
+    }
+    plan.sequences.push_back(
+        {segment.begin, segment.length, segment.prefix_length + segment.length, nullptr});
+  }
+  for (size_t s = 0; s < n; ++s) plan.sequences[s].blocks = plan.tables[s].data();
+}
+
+void plan_cpu(const ForwardBatch& batch, AttentionPlan& plan) {
+  if (!batch.cache) return plan_training_cpu(batch, plan);
+  for (const PagedSequence& s : batch.sequences) {
+    plan.sequences.push_back({s.query_begin, s.query_length, s.context, s.blocks.data()});
+  }
+}
+
+void plan_cuda(const ForwardBatch& batch, bool varlen, AttentionPlan& plan) {
+  struct Row {
+    int64_t begin, length, context;
+  };
+  std::vector<Row> rows;
+  if (batch.cache) {
+    for (const PagedSequence& s : batch.sequences) {
+      rows.push_back({s.query_begin, s.query_length, s.context});
+    }
+  } else {
+    for (const AttentionSegment& s : batch.segments) {
+      HONE_CHECK(s.prefix_length == 0);
+      rows.push_back({s.begin, s.length, s.length});
+    }
+  }
+  const int64_t n = static_cast<int64_t>(rows.size());
+  int64_t q = 0, l = 0;
+  for (const Row& r : rows) {
+    q = std::max(q, r.length);
+    l = std::max(l, r.context);
+  }
+  plan.longest = q;
+  const at::Device device = batch.tokens.device();
+  if (varlen) {
+    Tensor cumulative = at::empty({n + 1}, at::kInt);
+    int32_t* c = cumulative.data_ptr<int32_t>();
+    c[0] = 0;
+    for (int64_t s = 0; s < n; ++s) {
+      HONE_CHECK(rows[s].begin == c[s]);
+      c[s + 1] = static_cast<int32_t>(rows[s].begin + rows[s].length);
+    }
+    plan.cumulative = cumulative.to(device, /*non_blocking=*/true);
+    return;
+  }
+  Tensor query_rows = at::zeros({n, q}, at::kLong), key_rows = at::zeros({n, l}, at::kLong),
+         flat = at::empty({batch.tokens.numel()}, at::kLong), lengths = at::empty({n, 2}, at::kLong);
+  int64_t* qr = query_rows.data_ptr<int64_t>();
+  int64_t* kr = key_rows.data_ptr<int64_t>();
+  int64_t* len = lengths.data_ptr<int64_t>();
+  for (int64_t s = 0; s < n; ++s) {
+    const Row& r = rows[static_cast<size_t>(s)];
+    for (int64_t i = 0; i < r.length; ++i) {
+      qr[s * q + i] = r.begin + i;
+      flat.data_ptr<int64_t>()[r.begin + i] = s * q + i;
+    }
+    for (int64_t j = 0; j < r.context; ++j) {
+      kr[s * l + j] = batch.cache
+                          ? batch.sequences[static_cast<size_t>(s)].blocks[j / kBlockTokens] *
+                                    kBlockTokens +
+                                j % kBlockTokens
+                          : r.begin + j;
+    }
+    len[2 * s] = r.length;
+    len[2 * s + 1] = r.context;
+  }
+  plan.query_rows = query_rows.to(device);
+  plan.key_rows = key_rows.to(device);
+  plan.flat = flat.to(device);
+  lengths = lengths.to(device);
+  const auto options = at::TensorOptions().device(device).dtype(at::kLong);
+  const Tensor offset = (lengths.select(1, 1) - lengths.select(1, 0)).view({n, 1, 1, 1});
+  const Tensor query = at::arange(q, options).view({1, 1, q, 1});
+  const Tensor key = at::arange(l, options).view({1, 1, 1, l});
+  plan.mask = key.le(query + offset);  // padded query rows see something: no NaN
+}
+
+float softmax_scale(int64_t head_dim) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+}
+
+const float* data(const Tensor& t) { return t.const_data_ptr<float>(); }
+
+// Training on the CPU: [T, (H + 2G) D] -> [T, H D].
+struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& input, const ForwardBatch* batch,
+                        const AttentionShape* shape, const RopeTable* rope) {
+    const auto [h, g, d] = *shape;
+    const AttentionPlan& plan = *batch->plan;
+    const int64_t t = input.size(0), stride = (h + 2 * g) * d;
+    Tensor qkv = input.clone();  // rotated; kept for the backward pass
+    float* q = qkv.data_ptr<float>();
+    float *k = q + h * d, *v = k + g * d;
+    const int64_t* positions = batch->positions.const_data_ptr<int64_t>();
+    kernels::rope(q, stride, positions, data(rope->cos), data(rope->sin), t, h + g, d, false);
+    Tensor keys = at::empty({plan.blocks, g, d, kBlockTokens}, qkv.options());
+    Tensor values = at::empty({plan.blocks, g, kBlockTokens, d}, qkv.options());
+    kernels::store_kv(k, v, stride, stride, plan.slots.data(), keys.data_ptr<float>(),
+                      values.data_ptr<float>(), t, g, d);
+    for (size_t i = 0; i < plan.copied_rows.size(); ++i) {
+      const int64_t at = plan.copied_rows[i] * stride;
+      kernels::store_kv(k + at, v + at, stride, stride, &plan.copied_slots[i],
+                        keys.data_ptr<float>(), values.data_ptr<float>(), 1, g, d);
+    }
+    Tensor out = at::empty({t, h * d}, qkv.options()), lse = at::empty({t, h}, qkv.options());
+    kernels::paged_attention(q, stride, plan.sequences.data(),
+                             static_cast<int64_t>(plan.sequences.size()), data(keys), data(values),
+                             softmax_scale(d), out.data_ptr<float>(), lse.data_ptr<float>(), h, g,
+                             d);
+    ctx->save_for_backward({qkv, out, lse});
+    ctx->saved_data["batch"] = reinterpret_cast<int64_t>(batch);
+    ctx->saved_data["shape"] = reinterpret_cast<int64_t>(shape);
+    ctx->saved_data["rope"] = reinterpret_cast<int64_t>(rope);
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &qkv = saved[0], &out = saved[1], &lse = saved[2];
+    const auto* batch = reinterpret_cast<const ForwardBatch*>(ctx->saved_data["batch"].toInt());
+    const auto* rope = reinterpret_cast<const RopeTable*>(ctx->saved_data["rope"].toInt());
+    const auto [h, g, d] =
+        *reinterpret_cast<const AttentionShape*>(ctx->saved_data["shape"].toInt());
+    const int64_t t = qkv.size(0), stride = (h + 2 * g) * d;
+    const Tensor dout = dy[0].contiguous();
+    Tensor dqkv = at::empty_like(qkv);
+    const float* q = data(qkv);
+    float* dq = dqkv.data_ptr<float>();
+    kernels::AttentionGrad tensors{q,      q + h * d,   q + (h + g) * d, data(out),
+                                   data(dout), data(lse), stride,          stride,
+                                   stride, dq,          dq + h * d,      dq + (h + g) * d,
+                                   stride, stride,      stride};
+    kernels::attention_backward(tensors, batch->segments.data(),
+                                static_cast<int64_t>(batch->segments.size()), t, softmax_scale(d),
+                                h, g, d);
+    kernels::rope(dq, stride, batch->positions.const_data_ptr<int64_t>(), data(rope->cos),
+                  data(rope->sin), t, h + g, d, true);
+    return {dqkv, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+// Sampling on the CPU; qkv is rotated in place.
+Tensor paged_cpu(Tensor qkv, const ForwardBatch& batch, int64_t layer, const AttentionShape& shape,
+                 const RopeTable& rope) {
+  const auto [h, g, d] = shape;
+  const AttentionPlan& plan = *batch.plan;
+  const int64_t t = qkv.size(0), stride = (h + 2 * g) * d;
+  float* q = qkv.data_ptr<float>();
+  float *k = q + h * d, *v = k + g * d;
+  float* keys = batch.cache->keys[static_cast<size_t>(layer)].data_ptr<float>();
+  float* values = batch.cache->values[static_cast<size_t>(layer)].data_ptr<float>();
+  kernels::rope(q, stride, batch.positions.const_data_ptr<int64_t>(), data(rope.cos),
+                data(rope.sin), t, h + g, d, false);
+  kernels::store_kv(k, v, stride, stride, batch.slots.const_data_ptr<int64_t>(), keys, values, t, g,
+                    d);
+  Tensor out = at::empty({t, h * d}, qkv.options());
+  kernels::paged_attention(q, stride, plan.sequences.data(),
+                           static_cast<int64_t>(plan.sequences.size()), keys, values,
+                           softmax_scale(d), out.data_ptr<float>(), nullptr, h, g, d);
+  return out;
+}
+
+Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {  // x [T, H, D]
+  const int64_t half = x.size(2) / 2;
+  const Tensor a = x.narrow(2, 0, half).to(at::kFloat), b = x.narrow(2, half, half).to(at::kFloat);
+  return at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(x.scalar_type());
+}
+
+Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
+                      const AttentionShape& shape, const RopeTable& rope) {
+  const auto [h, g, d] = shape;
+  const int64_t t = qkv.size(0);
+  const AttentionPlan& plan = *batch.plan;
+  const Tensor cos = rope.cos.index_select(0, batch.positions).unsqueeze(1);  // [T, 1, D / 2]
+  const Tensor sin = rope.sin.index_select(0, batch.positions).unsqueeze(1);
+  const Tensor rows = qkv.view({t, h + 2 * g, d});
+  const Tensor qk = rotate(rows.narrow(1, 0, h + g), cos, sin);
+  const Tensor q = qk.narrow(1, 0, h), v = rows.narrow(1, h + g, g);
+  Tensor k = qk.narrow(1, h, g);
+  const double scale = softmax_scale(d);
+  if (plan.cumulative.defined()) {
+    const auto result = at::_flash_attention_forward(
+        q, k, v, plan.cumulative, plan.cumulative, plan.longest, plan.longest, 0.0, true, false,
+        std::optional<double>(scale), std::optional<int64_t>(), std::optional<int64_t>());
+    return std::get<0>(result).reshape({t, h * d});
+  }
+  Tensor keys = k, values = v;
+  if (batch.cache) {
+    keys = batch.cache->keys[static_cast<size_t>(layer)];
+    values = batch.cache->values[static_cast<size_t>(layer)];
+    keys.index_copy_(0, batch.slots, k);
+    values.index_copy_(0, batch.slots, v);
+  }
+  const int64_t s = plan.key_rows.size(0), l = plan.key_rows.size(1), n = plan.query_rows.size(1);
+  const auto pick = [](const Tensor& from, const Tensor& index, int64_t a, int64_t b) {
+    return from.index_select(0, index.view(-1)).view({a, b, from.size(1), from.size(2)})
+        .transpose(1, 2);
+  };
+  const Tensor out = at::scaled_dot_product_attention(
+      pick(q, plan.query_rows, s, n), pick(keys, plan.key_rows, s, l),
+      pick(values, plan.key_rows, s, l), plan.mask, 0.0, false, scale, h != g);  // [S, H, Q, D]
+  return out.transpose(1, 2).reshape({s * n, h * d}).index_select(0, plan.flat);
+}
+
+}  // namespace
+
+RopeTable make_rope_table(int64_t max_positions, int64_t head_dim, double theta,
+                          at::Device device) {
+  const int64_t half = head_dim / 2;
+  RopeTable table{at::empty({max_positions, half}, at::kFloat),
+                  at::empty({max_positions, half}, at::kFloat)};
+  float *c = table.cos.data_ptr<float>(), *s = table.sin.data_ptr<float>();
+  for (int64_t i = 0; i < half; ++i) {
+    // float32 inverse frequencies and angles, as transformers computes them
+    const float inverse = static_cast<float>(
+        1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+    for (int64_t p = 0; p < max_positions; ++p) {
+      const float angle = static_cast<float>(p) * inverse;
+      c[p * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
+      s[p * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+    }
+  }
+  return {table.cos.to(device), table.sin.to(device)};
+}
+
+Tensor attention(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
+                 const AttentionShape& shape, const RopeTable& rope) {
+  if (!batch.plan) {
+    batch.plan = std::make_shared<AttentionPlan>();
+    if (qkv.is_cpu()) {
+      plan_cpu(batch, *batch.plan);
+    } else {
+      plan_cuda(batch, !batch.cache && qkv.scalar_type() == at::kBFloat16, *batch.plan);
+    }
+  }
+  if (!qkv.is_cpu()) return attention_cuda(qkv, batch, layer, shape, rope);
+  if (batch.cache) return paged_cpu(qkv, batch, layer, shape, rope);
+  return TrainingAttention::apply(qkv, &batch, &shape, &rope);
+}
+
+}  // namespace ops
+}  // namespace hone

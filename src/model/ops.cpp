@@ -1,0 +1,272 @@
+#include "model/ops.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "kernels/cpu_kernels.h"
+
+namespace hone::ops {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+template <class T>
+struct FunctionOf : torch::autograd::Function<T> {};
+
+const Parameter* saved_parameter(AutogradContext* ctx) {
+  return reinterpret_cast<const Parameter*>(ctx->saved_data["parameter"].toInt());
+}
+void save_parameter(AutogradContext* ctx, const Parameter* weight) {
+  ctx->saved_data["parameter"] = reinterpret_cast<int64_t>(weight);
+}
+
+Tensor linear_forward(const Tensor& x, const Parameter& w) {
+  if (!x.is_cpu()) return at::linear(x, w.value);
+  Tensor y = at::empty({x.size(0), w.rows}, x.options());
+  kernels::linear(x.const_data_ptr<float>(), x.stride(0), w.packed(), y.data_ptr<float>(), w.rows,
+                  x.size(0), w.rows, w.columns);
+  return y;
+}
+
+// grad += dy^T x
+void add_weight_gradient(const Tensor& dy, const Tensor& x, const Parameter& w) {
+  Tensor grad = w.grad;
+  if (!dy.is_cpu()) {
+    if (dy.scalar_type() == at::kFloat) {
+      grad.addmm_(dy.t(), x);
+    } else {
+      grad.add_(at::mm(dy.t(), x, at::kFloat));
+    }
+    return;
+  }
+  kernels::linear_weight_grad(dy.const_data_ptr<float>(), dy.stride(0), x.const_data_ptr<float>(),
+                              x.stride(0), grad.data_ptr<float>(), dy.size(0), w.rows, w.columns);
+}
+
+// dx = dy W
+Tensor input_gradient(const Tensor& dy, const Parameter& w) {
+  if (!dy.is_cpu()) return at::mm(dy, w.value);
+  Tensor dx = at::empty({dy.size(0), w.columns}, dy.options());
+  kernels::linear(dy.const_data_ptr<float>(), dy.stride(0), w.packed_transposed(),
+                  dx.data_ptr<float>(), w.columns, dy.size(0), w.columns, w.rows);
+  return dx;
+}
+
+struct Embed : FunctionOf<Embed> {
+  // `anchor` is empty; it exists so that the graph has a leaf that wants a gradient.
+  static Tensor forward(AutogradContext* ctx, const Tensor& anchor, const Tensor& tokens,
+                        const Parameter* weight) {
+    (void)anchor;
+    ctx->save_for_backward({tokens});
+    save_parameter(ctx, weight);
+    return at::embedding(weight->value, tokens);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const Tensor tokens = ctx->get_saved_variables()[0];
+    const Parameter& w = *saved_parameter(ctx);
+    Tensor grad = w.grad;
+    if (!tokens.is_cpu()) {
+      grad.add_(at::embedding_dense_backward(dy[0].to(at::kFloat), tokens, w.rows, -1, false));
+      return {Tensor(), Tensor(), Tensor()};
+    }
+    const Tensor d = dy[0].contiguous();
+    const int64_t* id = tokens.const_data_ptr<int64_t>();
+    const float* from = d.const_data_ptr<float>();
+    float* to = grad.data_ptr<float>();
+    for (int64_t t = 0; t < tokens.numel(); ++t) {
+      float* row = to + id[t] * w.columns;
+      for (int64_t c = 0; c < w.columns; ++c) row[c] += from[t * w.columns + c];
+    }
+    return {Tensor(), Tensor(), Tensor()};
+  }
+};
+
+struct Linear : FunctionOf<Linear> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight) {
+    ctx->save_for_backward({x});
+    save_parameter(ctx, weight);
+    return linear_forward(x, *weight);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const Tensor x = ctx->get_saved_variables()[0];
+    const Parameter& w = *saved_parameter(ctx);
+    const Tensor d = dy[0].contiguous();
+    add_weight_gradient(d, x, w);
+    return {input_gradient(d, w), Tensor()};
+  }
+};
+
+struct RmsNorm : FunctionOf<RmsNorm> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight,
+                        double eps) {
+    Tensor y, inv_rms;
+    if (x.is_cpu()) {
+      y = at::empty_like(x);
+      inv_rms = at::empty({x.size(0)}, x.options());
+      kernels::rms_norm(x.const_data_ptr<float>(), weight->value.const_data_ptr<float>(),
+                        static_cast<float>(eps), y.data_ptr<float>(), inv_rms.data_ptr<float>(),
+                        x.size(0), x.size(1));
+    } else {
+      std::tie(y, inv_rms) = at::_fused_rms_norm(x, {x.size(1)}, weight->value, eps);
+    }
+    ctx->save_for_backward({x, inv_rms});
+    save_parameter(ctx, weight);
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &inv_rms = saved[1];
+    const Parameter& w = *saved_parameter(ctx);
+    Tensor grad = w.grad;
+    const Tensor d = dy[0].contiguous();
+    Tensor dx;
+    if (x.is_cpu()) {
+      dx = at::empty_like(x);
+      kernels::rms_norm_backward(d.const_data_ptr<float>(), x.const_data_ptr<float>(),
+                                 w.value.const_data_ptr<float>(), inv_rms.const_data_ptr<float>(),
+                                 dx.data_ptr<float>(), grad.data_ptr<float>(), x.size(0),
+                                 x.size(1));
+    } else {
+      Tensor dw;
+      std::tie(dx, dw) =
+          at::_fused_rms_norm_backward(d, x, {x.size(1)}, inv_rms, w.value, {true, true});
+      grad.add_(dw);
+    }
+    return {dx, Tensor(), Tensor()};
+  }
+};
+
+struct Swiglu : FunctionOf<Swiglu> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& gate_up) {
+    ctx->save_for_backward({gate_up});
+    const int64_t f = gate_up.size(1) / 2;
+    Tensor y = at::empty({gate_up.size(0), f}, gate_up.options());
+    kernels::swiglu(gate_up.const_data_ptr<float>(), y.data_ptr<float>(), gate_up.size(0), f);
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const Tensor gate_up = ctx->get_saved_variables()[0];
+    const Tensor d = dy[0].contiguous();
+    Tensor dx = at::empty_like(gate_up);
+    kernels::swiglu_backward(d.const_data_ptr<float>(), gate_up.const_data_ptr<float>(),
+                             dx.data_ptr<float>(), gate_up.size(0), gate_up.size(1) / 2);
+    return {dx};
+  }
+};
+
+// Rows of the head that are formed at a time: 16 MiB of float32 logits.
+int64_t head_rows(int64_t vocab) { return std::max<int64_t>(1, (int64_t{4} << 20) / vocab); }
+
+Tensor chunk_logits(const Tensor& hidden, const Parameter& head) {
+  if (hidden.is_cpu() || hidden.scalar_type() == at::kFloat) return linear_forward(hidden, head);
+  return at::mm(hidden, head.value.t(), at::kFloat);
+}
+
+struct LogProbFunction : FunctionOf<LogProbFunction> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Parameter* head,
+                               const Tensor& targets, double inv_temperature) {
+    const int64_t m = hidden.size(0), v = head->rows;
+    const auto options = hidden.options().dtype(at::kFloat);
+    Tensor logp = at::empty({m}, options), entropy = at::empty({m}, options),
+           lse = at::empty({m}, options);
+    for (int64_t begin = 0; begin < m; begin += head_rows(v)) {
+      const int64_t n = std::min(head_rows(v), m - begin);
+      Tensor x = chunk_logits(hidden.narrow(0, begin, n), *head);  // [n, V]
+      const Tensor target = targets.narrow(0, begin, n);
+      if (hidden.is_cpu()) {
+        kernels::log_prob(x.const_data_ptr<float>(), target.const_data_ptr<int64_t>(),
+                          static_cast<float>(inv_temperature), logp.data_ptr<float>() + begin,
+                          entropy.data_ptr<float>() + begin, lse.data_ptr<float>() + begin, n, v);
+        continue;
+      }
+      if (inv_temperature != 1.0) x.mul_(inv_temperature);
+      const Tensor z = x.logsumexp(1);
+      lse.narrow(0, begin, n).copy_(z);
+      logp.narrow(0, begin, n).copy_(x.gather(1, target.unsqueeze(1)).squeeze(1) - z);
+      const Tensor p = (x - z.unsqueeze(1)).exp_();
+      entropy.narrow(0, begin, n).copy_(z - (p.mul_(x)).sum(1));
+    }
+    ctx->save_for_backward({hidden, targets, lse, entropy});
+    save_parameter(ctx, head);
+    ctx->saved_data["inv_temperature"] = inv_temperature;
+    return {logp, entropy};
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &hidden = saved[0], &targets = saved[1], &lse = saved[2], &entropy = saved[3];
+    const Parameter& head = *saved_parameter(ctx);
+    const double inv_temperature = ctx->saved_data["inv_temperature"].toDouble();
+    const int64_t m = hidden.size(0), v = head.rows;
+    const Tensor dlogp = dy[0].defined() ? dy[0].contiguous() : at::zeros_like(lse);
+    const bool with_entropy = dy[1].defined();
+    const Tensor dentropy = with_entropy ? dy[1].contiguous() : Tensor();
+    Tensor dhidden = at::empty_like(hidden);
+    for (int64_t begin = 0; begin < m; begin += head_rows(v)) {
+      const int64_t n = std::min(head_rows(v), m - begin);
+      const Tensor h = hidden.narrow(0, begin, n);
+      Tensor x = chunk_logits(h, head);  // [n, V], becomes the gradient of the logits
+      const Tensor target = targets.narrow(0, begin, n);
+      if (hidden.is_cpu()) {
+        kernels::log_prob_backward(
+            x.const_data_ptr<float>(), target.const_data_ptr<int64_t>(),
+            static_cast<float>(inv_temperature), lse.const_data_ptr<float>() + begin,
+            with_entropy ? entropy.const_data_ptr<float>() + begin : nullptr,
+            dlogp.const_data_ptr<float>() + begin,
+            with_entropy ? dentropy.const_data_ptr<float>() + begin : nullptr, x.data_ptr<float>(),
+            n, v);
+      } else {
+        const auto column = [&](const Tensor& t) { return t.narrow(0, begin, n).unsqueeze(1); };
+        if (inv_temperature != 1.0) x.mul_(inv_temperature);
+        const Tensor log_p = x.sub_(column(lse));
+        const Tensor p = log_p.exp();
+        Tensor d = p * (-column(dlogp));
+        if (with_entropy) d.addcmul_(p, (log_p + column(entropy)).mul_(column(dentropy)), -1);
+        d.scatter_add_(1, target.unsqueeze(1), column(dlogp));
+        x = (inv_temperature != 1.0 ? d.mul_(inv_temperature) : d).to(hidden.scalar_type());
+      }
+      add_weight_gradient(x, h, head);
+      dhidden.narrow(0, begin, n).copy_(input_gradient(x, head));
+    }
+    return {dhidden, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor embed(const Tensor& tokens, const Parameter& weight) {
+  if (!weight.grad.defined() || !at::GradMode::is_enabled()) {
+    return at::embedding(weight.value, tokens);
+  }
+  const Tensor anchor = at::empty({0}, weight.value.options().requires_grad(true));
+  return Embed::apply(anchor, tokens, &weight);
+}
+
+Tensor linear(const Tensor& x, const Parameter& weight) {
+  if (!at::GradMode::is_enabled()) return linear_forward(x, weight);
+  return Linear::apply(x, &weight);
+}
+
+Tensor rms_norm(const Tensor& x, const Parameter& weight, double eps) {
+  return RmsNorm::apply(x, &weight, eps);
+}
+
+Tensor swiglu(const Tensor& gate_up) {
+  if (gate_up.is_cpu()) return Swiglu::apply(gate_up);
+  const int64_t f = gate_up.size(1) / 2;
+  return at::silu(gate_up.narrow(1, 0, f)) * gate_up.narrow(1, f, f);
+}
+
+LogProbs log_probs(const Tensor& hidden, const Parameter& head, const Tensor& targets,
+                   double inv_temperature) {
+  const variable_list out = LogProbFunction::apply(hidden, &head, targets, inv_temperature);
+  return {out[0], out[1]};
+}
+
+Tensor logits(const Tensor& hidden, const Parameter& head) {
+  const at::NoGradGuard no_grad;
+  return chunk_logits(hidden, head);
+}
+
+}  // namespace hone::ops

@@ -1,0 +1,399 @@
+#include "train/objective.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_exception.hpp>
+#include <catch2/matchers/catch_matchers_floating_point.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
+#include <functional>
+
+#include "base/error.h"
+#include "base/rng.h"
+
+using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::MessageMatches;
+using Catch::Matchers::WithinAbs;
+using Catch::Matchers::WithinRel;
+
+namespace hone {
+namespace {
+
+// The arrays behind one completion.
+struct Sample {
+  std::vector<double> logp, old_logp, ref_logp, sampler_logp, entropy, token_advantages;
+  std::vector<uint8_t> mask;
+  double advantage = 0;
+  bool truncated = false;
+  bool zero_variance = false;
+};
+
+ObjectiveRow row_of(const Sample& s) {
+  ObjectiveRow row;
+  row.logp = s.logp;
+  row.old_logp = s.old_logp;
+  row.ref_logp = s.ref_logp;
+  row.sampler_logp = s.sampler_logp;
+  row.entropy = s.entropy;
+  row.mask = s.mask;
+  row.advantage = s.advantage;
+  row.token_advantages = s.token_advantages;
+  row.truncated = s.truncated;
+  row.zero_variance = s.zero_variance;
+  return row;
+}
+
+std::vector<ObjectiveRow> rows_of(const std::vector<Sample>& samples) {
+  std::vector<ObjectiveRow> rows;
+  for (const Sample& s : samples) rows.push_back(row_of(s));
+  return rows;
+}
+
+StepNormaliser normaliser_of(const ObjectiveOptions& o, const std::vector<Sample>& samples) {
+  std::vector<RowCounts> counts;
+  for (const Sample& s : samples) counts.push_back(row_counts(row_of(s)));
+  return step_normaliser(o, counts);
+}
+
+ObjectiveResult whole(const ObjectiveOptions& o, const std::vector<Sample>& samples) {
+  return objective(o, normaliser_of(o, samples), rows_of(samples));
+}
+
+// Ragged completions with holes in their masks, ratios far out of the clip range, a truncated one,
+// one of a group without variance, an empty and a wholly masked one.
+std::vector<Sample> random_samples(uint64_t seed) {
+  Rng rng(make_key(seed));
+  std::vector<Sample> samples;
+  for (size_t length : {5, 1, 9, 3, 7, 4, 0, 6, 2, 8}) {
+    Sample s;
+    for (size_t t = 0; t < length; ++t) {
+      s.logp.push_back(-3 * rng.uniform() - 0.01);
+      s.old_logp.push_back(s.logp.back() + 1.6 * (rng.uniform() - 0.5));
+      s.ref_logp.push_back(s.logp.back() + 1.0 * (rng.uniform() - 0.5));
+      s.sampler_logp.push_back(s.old_logp.back() + 0.01 * (rng.uniform() - 0.5));
+      s.entropy.push_back(2 * rng.uniform());
+      s.mask.push_back(samples.size() == 7 ? 0 : rng.chance(0.8));
+    }
+    if (samples.size() == 1) s.mask = {1};
+    s.advantage = 3 * (rng.uniform() - 0.5);
+    s.truncated = samples.size() == 2;
+    s.zero_variance = samples.size() == 4;
+    if (s.zero_variance) s.advantage = 0;
+    samples.push_back(s);
+  }
+  return samples;
+}
+
+struct Case {
+  const char* name;
+  std::function<void(ObjectiveOptions&)> set;
+};
+
+// Every value of every switch at least once.
+const std::vector<Case>& cases() {
+  static const std::vector<Case> all{
+      {"grpo", [](auto&) {}},
+      {"clip higher", [](auto& o) { o.epsilon_high = 0.28; }},
+      {"tight clip", [](auto& o) { o.epsilon = 0.01; }},
+      {"delta", [](auto& o) { o.delta = 1.3; }},
+      {"dual clip", [](auto& o) { o.dual_clip = 1.2; }},
+      {"sequence ratio", [](auto& o) { o.ratio = RatioLevel::sequence; }},
+      {"sequence ratio, tight",
+       [](auto& o) {
+         o.ratio = RatioLevel::sequence;
+         o.epsilon = 0.05;
+         o.aggregation = Aggregation::token_mean;
+       }},
+      {"reinforce", [](auto& o) { o.surrogate = Surrogate::reinforce; }},
+      {"token mean", [](auto& o) { o.aggregation = Aggregation::token_mean; }},
+      {"sequence sum", [](auto& o) { o.aggregation = Aggregation::sequence_sum; }},
+      {"constant length",
+       [](auto& o) {
+         o.aggregation = Aggregation::constant_length;
+         o.length = 12;
+       }},
+      {"k1", [](auto& o) { o.kl = {0.1, KlEstimator::k1, KlPlace::loss, 0}; }},
+      {"k2", [](auto& o) { o.kl = {0.1, KlEstimator::k2, KlPlace::loss, 0}; }},
+      {"k3", [](auto& o) { o.kl = {0.1, KlEstimator::k3, KlPlace::loss, 0}; }},
+      {"entropy", [](auto& o) { o.entropy_coef = 0.01; }},
+      {"filters", [](auto& o) { o.filters = {"zero_variance", "truncated"}; }},
+      {"truncated, tokens",
+       [](auto& o) {
+         o.filters = {"truncated"};
+         o.aggregation = Aggregation::token_mean;
+       }},
+      {"dapo and all", [](auto& o) {
+         o = preset_options("dapo");
+         o.kl.coef = 0.05;
+         o.entropy_coef = 0.02;
+         o.dual_clip = 3;
+       }}};
+  return all;
+}
+
+TEST_CASE("gradients agree with finite differences for every switch") {
+  for (const Case& c : cases()) {
+    DYNAMIC_SECTION(c.name) {
+      ObjectiveOptions o;
+      c.set(o);
+      std::vector<Sample> samples = random_samples(1);
+      const ObjectiveResult r = whole(o, samples);
+      const double h = 1e-6;
+      for (size_t i = 0; i < samples.size(); ++i) {
+        for (size_t t = 0; t < samples[i].logp.size(); ++t) {
+          const auto slope = [&](double& x) {
+            const double at = x;
+            x = at + h;
+            const double up = whole(o, samples).loss;
+            x = at - h;
+            const double down = whole(o, samples).loss;
+            x = at;
+            return (up - down) / (2 * h);
+          };
+          CHECK_THAT(r.grad_logp[i][t], WithinAbs(slope(samples[i].logp[t]), 2e-8));
+          if (needs_entropy_gradient(o)) {
+            CHECK_THAT(r.grad_entropy[i][t], WithinAbs(slope(samples[i].entropy[t]), 2e-8));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("loss, gradient and statistics do not depend on the cut into micro-batches") {
+  for (const Case& c : cases()) {
+    DYNAMIC_SECTION(c.name) {
+      ObjectiveOptions o;
+      c.set(o);
+      const std::vector<Sample> samples = random_samples(2);
+      const ObjectiveResult all = whole(o, samples);
+      const std::vector<ObjectiveRow> rows = rows_of(samples);
+      const StepNormaliser n = normaliser_of(o, samples);
+      for (size_t size : {1, 2, 7}) {
+        ObjectiveStats stats;
+        double loss = 0;
+        for (size_t at = 0; at < rows.size(); at += size) {
+          const size_t count = std::min(size, rows.size() - at);
+          const ObjectiveResult part = objective(o, n, std::span(rows).subspan(at, count));
+          loss += part.loss;
+          stats.merge(part.stats);
+          for (size_t i = 0; i < count; ++i) {  // bit for bit: no sum crosses completions
+            CHECK(part.grad_logp[i] == all.grad_logp[at + i]);
+            CHECK(part.grad_entropy[i] == all.grad_entropy[at + i]);
+          }
+        }
+        CHECK_THAT(loss, WithinAbs(all.loss, 1e-14));
+        const auto merged = objective_metrics(stats);
+        const auto expected = objective_metrics(all.stats);
+        REQUIRE(merged.size() == expected.size());
+        for (size_t k = 0; k < merged.size(); ++k) {
+          INFO(merged[k].first);
+          CHECK(merged[k].first == expected[k].first);
+          CHECK_THAT(merged[k].second, WithinAbs(expected[k].second, 1e-13));
+        }
+      }
+    }
+  }
+}
+
+// Two completions of ratios 1.5 and 0.5 | 1.1, worked out by hand.
+std::vector<Sample> small() {
+  Sample a, b;
+  a.logp = {std::log(0.6), std::log(0.2)};
+  a.old_logp = {std::log(0.4), std::log(0.4)};  // ratios 1.5, 0.5
+  a.advantage = 1;
+  b.logp = {std::log(0.55)};
+  b.old_logp = {std::log(0.5)};  // ratio 1.1
+  b.advantage = -2;
+  return {a, b};
+}
+
+TEST_CASE("small cases come out as on paper") {
+  ObjectiveOptions o;  // clip .2
+  const std::vector<Sample> samples = small();
+  // a: min(1.5, 1.2) = 1.2 and min(.5, .8) = .5; b: min(-2.2, -2.2) = -2.2
+  SECTION("sequence mean") {
+    const ObjectiveResult r = whole(o, samples);
+    CHECK_THAT(r.loss, WithinRel((-(1.2 + 0.5) / 2 + 2.2) / 2, 1e-12));
+    CHECK(r.grad_logp[0][0] == 0);
+    CHECK_THAT(r.grad_logp[0][1], WithinRel(-0.5 / 4, 1e-12));
+    CHECK_THAT(r.grad_logp[1][0], WithinRel(2.2 / 2, 1e-12));
+    CHECK(r.stats.clipped_high == 1);
+    CHECK(r.stats.clipped_low == 0);  // below the range with A > 0 is not cut
+    CHECK_THAT(r.stats.ratio_max, WithinRel(1.5, 1e-12));
+    CHECK_THAT(r.stats.ratio_min, WithinRel(0.5, 1e-12));
+  }
+  SECTION("token mean") {
+    o.aggregation = Aggregation::token_mean;
+    CHECK_THAT(whole(o, samples).loss, WithinRel((-1.7 + 2.2) / 3, 1e-12));
+  }
+  SECTION("constant length") {
+    o.aggregation = Aggregation::constant_length;
+    o.length = 10;
+    CHECK_THAT(whole(o, samples).loss, WithinRel((-1.7 + 2.2) / 20, 1e-12));
+  }
+  SECTION("sequence sum of reinforce") {
+    o = preset_options("rloo");
+    const double expected = (-(std::log(0.6) + std::log(0.2)) + 2 * std::log(0.55)) / 2;
+    CHECK_THAT(whole(o, samples).loss, WithinRel(expected, 1e-12));
+  }
+  SECTION("clip higher lets the good token rise") {
+    o.epsilon_high = 0.6;
+    CHECK_THAT(whole(o, samples).loss, WithinRel((-(1.5 + 0.5) / 2 + 2.2) / 2, 1e-12));
+  }
+  SECTION("sequence ratio is the geometric mean") {
+    o.ratio = RatioLevel::sequence;
+    const ObjectiveResult r = whole(o, samples);
+    const double s = std::sqrt(1.5 * 0.5);
+    CHECK_THAT(r.loss, WithinRel((-s + 2.2) / 2, 1e-12));
+    CHECK_THAT(r.grad_logp[0][0], WithinRel(-s / 4, 1e-12));
+    CHECK(r.stats.ratios == 2);
+  }
+  SECTION("dual clip bounds the loss of a bad answer that became likely") {
+    std::vector<Sample> bad = small();
+    bad[1].logp[0] = 0;
+    bad[1].old_logp[0] = std::log(0.1);  // ratio 10
+    CHECK_THAT(whole(o, bad).loss, WithinRel((-0.85 + 20) / 2, 1e-12));
+    o.dual_clip = 3;
+    const ObjectiveResult r = whole(o, bad);
+    CHECK_THAT(r.loss, WithinRel((-0.85 + 6) / 2, 1e-12));
+    CHECK(r.grad_logp[1][0] == 0);
+    o.dual_clip.reset();
+    o.delta = 4;
+    CHECK_THAT(whole(o, bad).loss, WithinRel((-0.85 + 8) / 2, 1e-12));
+  }
+  SECTION("KL estimators") {
+    std::vector<Sample> with_reference = small();
+    for (Sample& s : with_reference) {
+      s.ref_logp = s.logp;
+      for (double& x : s.ref_logp) x -= 0.3;  // u = 0.3
+      s.advantage = 0;
+    }
+    o.aggregation = Aggregation::token_mean;
+    o.kl.coef = 2;
+    o.kl.estimator = KlEstimator::k1;
+    CHECK_THAT(whole(o, with_reference).loss, WithinRel(0.6, 1e-12));
+    o.kl.estimator = KlEstimator::k2;
+    CHECK_THAT(whole(o, with_reference).loss, WithinRel(0.09, 1e-12));
+    o.kl.estimator = KlEstimator::k3;
+    const double k3 = std::exp(-0.3) + 0.3 - 1;
+    const ObjectiveResult r = whole(o, with_reference);
+    CHECK_THAT(r.loss, WithinRel(2 * k3, 1e-12));
+    CHECK_THAT(r.stats.kl_sum / 3, WithinRel(k3, 1e-12));
+    SECTION("in the reward, not in the loss") {
+      o.kl.place = KlPlace::reward;
+      o.kl.estimator = KlEstimator::k1;
+      CHECK(whole(o, with_reference).loss == 0);
+      // sampled log-probability minus the reference's: log(.4/.6) + log(.4/.2) + 2 * .3
+      const double expected = 2 * (std::log(0.4 / 0.6) + std::log(2.0) + 0.6);
+      CHECK_THAT(kl_in_reward(o, row_of(with_reference[0])), WithinRel(expected, 1e-12));
+    }
+  }
+}
+
+TEST_CASE("without old log-probabilities the gradient is that of old = logp") {
+  for (RatioLevel level : {RatioLevel::token, RatioLevel::sequence}) {
+    ObjectiveOptions o;
+    o.ratio = level;
+    std::vector<Sample> absent = random_samples(3), equal = absent;
+    for (Sample& s : absent) s.old_logp.clear();
+    for (Sample& s : equal) s.old_logp = s.logp;
+    const ObjectiveResult a = whole(o, absent), b = whole(o, equal);
+    CHECK(a.grad_logp == b.grad_logp);
+    CHECK(a.loss == b.loss);
+    CHECK(a.stats.ratio_max == 1);
+    // the on-policy gradient of a completion is -A / (N |o|) for each of its tokens
+    const double tokens = static_cast<double>(row_counts(row_of(absent[0])).tokens);
+    for (size_t t = 0; t < absent[0].logp.size(); ++t) {
+      const double expected = absent[0].mask[t] ? -absent[0].advantage / (10 * tokens) : 0;
+      CHECK_THAT(a.grad_logp[0][t], WithinAbs(expected, 1e-15));
+    }
+  }
+}
+
+TEST_CASE("advantages by token take the place of the completion's") {
+  std::vector<Sample> by_row = random_samples(4), by_token = by_row;
+  for (Sample& s : by_token) {
+    s.token_advantages.assign(s.logp.size(), s.advantage);
+    s.advantage = 99;
+  }
+  for (RatioLevel level : {RatioLevel::token, RatioLevel::sequence}) {
+    ObjectiveOptions o;
+    o.ratio = level;
+    CHECK(whole(o, by_row).grad_logp == whole(o, by_token).grad_logp);
+  }
+}
+
+TEST_CASE("filters take out what they say and nothing else") {
+  std::vector<Sample> samples = random_samples(5);
+  ObjectiveOptions o;
+  const StepNormaliser plain = normaliser_of(o, samples);
+  o.filters = {"truncated"};
+  const StepNormaliser truncated = normaliser_of(o, samples);
+  CHECK(truncated.sequences == plain.sequences);
+  CHECK(truncated.tokens == plain.tokens - row_counts(row_of(samples[2])).tokens);
+  const ObjectiveResult without = whole(o, samples);
+  for (double g : without.grad_logp[2]) CHECK(g == 0);
+  o.filters = {"zero_variance"};
+  const StepNormaliser dropped = normaliser_of(o, samples);
+  CHECK(dropped.sequences == plain.sequences - 1);
+  CHECK(dropped.tokens == plain.tokens - row_counts(row_of(samples[4])).tokens);
+}
+
+TEST_CASE("nothing becomes nothing, not a NaN") {
+  for (const Case& c : cases()) {
+    ObjectiveOptions o;
+    c.set(o);
+    Sample s = random_samples(6)[0];
+    s.mask.assign(s.mask.size(), 0);
+    CHECK(whole(o, {s}).loss == 0);
+    CHECK(whole(o, {}).loss == 0);
+    for (const auto& [name, value] : objective_metrics(whole(o, {s}).stats)) {
+      CHECK(std::isfinite(value));
+    }
+  }
+  // advantage 0 at an overflowing ratio
+  ObjectiveOptions o;
+  Sample s;
+  s.logp = {0};
+  s.old_logp = {-1000};
+  CHECK(whole(o, {s}).loss == 0);
+  s.advantage = 1;
+  CHECK_THAT(whole(o, {s}).loss, WithinRel(-1.2, 1e-12));
+}
+
+ObjectiveOptions read(const std::string& text) {
+  ObjectiveOptions o;
+  OptionReader(YAML::Load(text), "x.yaml").read(o);
+  return o;
+}
+
+TEST_CASE("a preset is expanded first and the keys beside it override") {
+  const ObjectiveOptions o = read("{epsilon: 0.1, kl: {coef: 0.5}, preset: dapo, filters: []}");
+  CHECK(o.aggregation == Aggregation::token_mean);
+  CHECK(o.epsilon_high == 0.28);
+  CHECK(o.epsilon == 0.1);
+  CHECK(o.kl.coef == 0.5);
+  CHECK(o.filters.empty());
+  const Json written = OptionWriter::write(o);
+  CHECK(written["preset"] == "dapo");
+  CHECK(written["aggregation"] == "token_mean");
+  CHECK(OptionWriter::write(read(written.dump())) == written);  // reads back as itself
+  CHECK(read("{preset: dr_grpo}").advantage.scale == AdvantageScale::none);
+  for (const std::string& name : preset_names()) CHECK(read("{preset: " + name + "}").preset == name);
+}
+
+TEST_CASE("what is no option is refused by name") {
+  CHECK_THROWS_MATCHES(read("{preset: dapoo}"), UserError,
+                       MessageMatches(ContainsSubstring("did you mean 'dapo'")));
+  CHECK_THROWS_MATCHES(read("{aggregation: tokenmean}"), UserError,
+                       MessageMatches(ContainsSubstring("token_mean")));
+  CHECK_THROWS_MATCHES(read("{filters: [zero]}"), UserError,
+                       MessageMatches(ContainsSubstring("zero_variance")));
+  CHECK_THROWS_MATCHES(read("{delta: 1.1}"), UserError, MessageMatches(ContainsSubstring("delta")));
+  CHECK_THROWS_AS(read("{epsilom: 0.1}"), UserError);
+}
+
+}  // namespace
+}  // namespace hone

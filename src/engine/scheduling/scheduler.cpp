@@ -1,0 +1,281 @@
+#include "engine/scheduling/scheduler.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace hone {
+
+Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), blocks_(options.blocks) {
+  HONE_CHECK(options.max_running >= 1 && options.prefill_tokens >= 1);
+}
+
+int64_t Scheduler::add(std::vector<int32_t> prompt, int64_t n, uint64_t key, int64_t max_tokens) {
+  HONE_CHECK(!prompt.empty() && n >= 1 && max_tokens >= 1);
+  const int64_t length = static_cast<int64_t>(prompt.size());
+  // The last token is never an input, so it needs no place.
+  const int64_t need = blocks_for(length + max_tokens - 1);
+  if (need > blocks_.total()) {
+    throw UserError(cat("a prompt of ", length, " tokens and up to ", max_tokens, " new ones need ",
+                        need, " cache blocks of ", kCacheBlockTokens, " tokens, but the cache has ",
+                        blocks_.total(),
+                        ": lower max_tokens, shorten the prompt or raise kv_blocks"));
+  }
+  PromptGroup g;
+  g.prompt = std::move(prompt);
+  g.key = key;
+  g.first_sequence = sequence_count();
+  g.n = n;
+  g.waiting = n;
+  for (int64_t i = 0; i < n; ++i) {
+    Sequence s;
+    s.group = group_count();
+    s.sample = i;
+    s.max_tokens = max_tokens;
+    waiting_.push_back(sequence_count());
+    sequences_.push_back(std::move(s));
+  }
+  unfinished_ += n;
+  groups_.push_back(std::move(g));
+  return group_count() - 1;
+}
+
+int64_t Scheduler::length(const Sequence& s) const {
+  return group(s.group).length() + static_cast<int64_t>(s.generated.size());
+}
+
+const Step& Scheduler::schedule() {
+  step_.decode = false;
+  step_.copies.clear();
+  step_.items.clear();
+  std::erase_if(running_,
+                [this](int64_t i) { return sequence(i).status != SequenceStatus::running; });
+  if (unfinished_ == 0) return step_;
+  start_waiting();
+  plan_prompts();
+  plan_resumed();
+  if (step_.items.empty()) plan_decode();
+  HONE_CHECK(!step_.items.empty());
+  return step_;
+}
+
+void Scheduler::computed() {
+  for (const Step::Item& item : step_.items) {
+    if (item.sequence >= 0) {
+      sequence(item.sequence).cached = item.begin + item.length;
+    } else {
+      groups_[static_cast<size_t>(item.group)].resident = true;
+    }
+  }
+}
+
+void Scheduler::finish(int64_t index, FinishReason reason) {
+  Sequence& s = sequence(index);
+  PromptGroup& g = group_of(s);
+  HONE_CHECK(s.status != SequenceStatus::finished);
+  if (s.status == SequenceStatus::running) {
+    release_own_blocks(s);
+    --g.running;
+    --running_count_;
+  } else {
+    --g.waiting;
+  }
+  s.status = SequenceStatus::finished;
+  s.finish_reason = reason;
+  --unfinished_;
+  if (g.waiting == 0) release_tail(g);
+  if (g.waiting + g.running == 0) release_prompt(g);
+}
+
+// ---- starting sequences
+// --------------------------------------------------------------------------
+
+void Scheduler::start_waiting() {
+  while (!waiting_.empty()) {
+    const int64_t index = waiting_.front();
+    if (sequence(index).status != SequenceStatus::finished) {
+      if (running_count_ >= options_.max_running || !start(index)) return;
+    }
+    waiting_.pop_front();
+  }
+}
+
+// Gives the sequence its blocks: the prompt's full blocks, the prompt's tail, and room for what it
+// has generated. False if the prompt is not resident or blocks are short.
+bool Scheduler::start(int64_t index) {
+  Sequence& s = sequence(index);
+  PromptGroup& g = group_of(s);
+  if (!g.resident) return false;
+  const int64_t own = blocks_for(length(s)) - static_cast<int64_t>(g.blocks.size());
+  // Each running sequence will ask for a block within the next kCacheBlockTokens steps; to start
+  // one more at their cost would only pre-empt it soon.
+  const auto short_of = [&] {
+    const int64_t given = g.tail >= 0 && g.waiting == 1 ? 1 : 0;
+    return blocks_.free_count() < own - given + running_count_;
+  };
+  // With nothing running no block will come back by itself.
+  while (running_count_ == 0 && short_of()) {
+    if (!drop_idle_group(s.group) && !drop_tail()) break;
+  }
+  if (short_of()) return false;
+
+  for (int32_t block : g.blocks) blocks_.share(block);
+  s.blocks = g.blocks;
+  s.cached = static_cast<int64_t>(g.blocks.size()) * kCacheBlockTokens;
+  if (g.tail >= 0) {
+    s.cached = g.length();
+    if (g.waiting == 1) {
+      s.blocks.push_back(g.tail);
+      g.tail = -1;
+    } else {
+      s.blocks.push_back(blocks_.allocate());
+      step_.copies.push_back({g.tail, s.blocks.back()});
+    }
+  }
+  while (static_cast<int64_t>(s.blocks.size()) < blocks_for(length(s))) {
+    s.blocks.push_back(blocks_.allocate());
+  }
+  s.status = SequenceStatus::running;
+  s.tenancy = ++tenancies_;
+  --g.waiting;
+  ++g.running;
+  ++running_count_;
+  running_.push_back(index);
+  return true;
+}
+
+// ---- what the step computes
+// ----------------------------------------------------------------------
+
+// Prompts of waiting sequences, in order, as many as there are seats for their completions.
+void Scheduler::plan_prompts() {
+  int64_t seats = options_.max_running - running_count_;
+  if (running_count_ > 0 && seats < options_.prefill_seats) return;
+  int64_t tokens = 0;
+  for (size_t i = 0; i < waiting_.size() && seats > 0; ++i) {
+    const Sequence& s = sequence(waiting_[i]);
+    if (s.status == SequenceStatus::finished) continue;
+    PromptGroup& g = group_of(s);
+    if (g.resident) return;  // it waits for blocks; later prompts would take them away
+    const bool planned = !g.blocks.empty() || g.tail >= 0;
+    if (planned) continue;
+    if (!step_.items.empty() && tokens + g.length() > options_.prefill_tokens) return;
+    // Room for the prompt and for one of its completions to start.
+    const int64_t need = blocks_for(g.length());
+    const int64_t beside = blocks_for(length(s) + 1) - g.length() / kCacheBlockTokens;
+    const int64_t busy = running_count_ + static_cast<int64_t>(step_.items.size());
+    if (busy == 0) {
+      while (blocks_.free_count() < need && (drop_idle_group(s.group) || drop_tail())) {
+      }
+    } else if (blocks_.free_count() < need + beside + busy) {
+      return;
+    }
+    for (int64_t b = 0; b < g.length() / kCacheBlockTokens; ++b) {
+      g.blocks.push_back(blocks_.allocate());
+    }
+    if (g.length() % kCacheBlockTokens) g.tail = blocks_.allocate();
+    step_.items.push_back({s.group, -1, 0, g.length()});
+    tokens += g.length();
+    seats -= g.waiting;
+  }
+}
+
+// Running sequences that must compute more than their newest token: those that lost their blocks.
+void Scheduler::plan_resumed() {
+  int64_t tokens = 0;
+  for (const Step::Item& item : step_.items) tokens += item.length;
+  for (int64_t index : running_) {
+    const Sequence& s = sequence(index);
+    const int64_t rows = length(s) - s.cached;
+    if (rows <= 1) continue;
+    if (!step_.items.empty() && tokens + rows > options_.prefill_tokens) return;
+    step_.items.push_back({s.group, index, s.cached, rows});
+    tokens += rows;
+  }
+}
+
+void Scheduler::plan_decode() {
+  for (size_t i = 0; i < running_.size(); ++i) {  // shrinks at its end while we go
+    Sequence& s = sequence(running_[i]);
+    const int64_t input = length(s) - 1;  // position of the token that is fed
+    if (blocks_for(input + 1) > static_cast<int64_t>(s.blocks.size())) {
+      while (blocks_.free_count() == 0 && s.status == SequenceStatus::running) {
+        HONE_CHECK(reclaim_for_decode());
+      }
+      if (s.status != SequenceStatus::running) break;  // it was the newest itself
+      s.blocks.push_back(blocks_.allocate());
+    }
+    step_.items.push_back({s.group, running_[i], input, 1});
+  }
+  step_.decode = true;
+}
+
+// ---- getting blocks back
+// -------------------------------------------------------------------------
+
+// Cheapest first: prompts that nobody runs on, then the newest sequence, then tails that only
+// spare waiting sequences a few tokens of computation.
+bool Scheduler::reclaim_for_decode() {
+  if (drop_idle_group(-1)) return true;
+  if (running_.size() > 1) {
+    preempt(running_.back());
+    running_.pop_back();
+    return true;
+  }
+  return drop_tail();
+}
+
+bool Scheduler::drop_idle_group(int64_t keep) {
+  // From the back of the queue: the group that would be needed last.
+  for (auto it = waiting_.rbegin(); it != waiting_.rend(); ++it) {
+    const Sequence& s = sequence(*it);
+    PromptGroup& g = group_of(s);
+    if (s.status == SequenceStatus::finished || s.group == keep) continue;
+    if (!g.resident || g.running > 0) continue;
+    release_prompt(g);
+    return true;
+  }
+  return false;
+}
+
+bool Scheduler::drop_tail() {
+  for (auto it = waiting_.rbegin(); it != waiting_.rend(); ++it) {
+    PromptGroup& g = group_of(sequence(*it));
+    if (!g.resident || g.tail < 0) continue;
+    release_tail(g);
+    return true;
+  }
+  return false;
+}
+
+void Scheduler::preempt(int64_t index) {
+  Sequence& s = sequence(index);
+  PromptGroup& g = group_of(s);
+  release_own_blocks(s);
+  s.status = SequenceStatus::waiting;
+  --g.running;
+  ++g.waiting;
+  --running_count_;
+  ++preemptions_;
+  waiting_.push_front(index);
+}
+
+void Scheduler::release_own_blocks(Sequence& s) {
+  for (int32_t block : s.blocks) blocks_.release(block);
+  s.blocks.clear();
+  s.cached = 0;
+}
+
+void Scheduler::release_tail(PromptGroup& g) {
+  if (g.tail >= 0) blocks_.release(g.tail);
+  g.tail = -1;
+}
+
+void Scheduler::release_prompt(PromptGroup& g) {
+  release_tail(g);
+  for (int32_t block : g.blocks) blocks_.release(block);
+  g.blocks.clear();
+  g.resident = false;
+}
+
+}  // namespace hone

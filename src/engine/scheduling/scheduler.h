@@ -1,0 +1,99 @@
+// Which sequences run in the next forward pass, and in which blocks of the cache.
+//
+// Continuous batching: a seat that becomes free is given to the next waiting sequence. A prompt is
+// computed once for its group; each completion then shares the prompt's full blocks and has its own
+// copy of the partial last one (the last completion to start takes the original). When blocks run
+// out, the sequence that started last gives its blocks back and is computed again later.
+//
+// A step is either a prefill (prompts, or sequences that are computed again) or a decode (one token
+// of every running sequence). Nothing here affects what a sequence's tokens will be. One thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "engine/scheduling/block_manager.h"
+#include "engine/scheduling/sequence.h"
+
+namespace hone {
+
+struct SchedulerOptions {
+  int64_t blocks = 0;             // of kCacheBlockTokens tokens
+  int64_t max_running = 256;      // sequences in a decode step
+  int64_t prefill_tokens = 4096;  // in a prefill step, unless one sequence alone is longer
+  int64_t prefill_seats = 1;      // free seats that are worth a prefill step
+};
+
+struct Step {
+  // Tokens [begin, begin + length) of a sequence, or of a prompt where sequence is -1. Earlier
+  // tokens are in the cache.
+  struct Item {
+    int64_t group, sequence, begin, length;
+  };
+  struct BlockCopy {
+    int32_t from, to;
+  };
+  bool decode = false;  // every item is one token of a sequence
+  // To be done before the pass, all reads before all writes; no block is written twice. After
+  // pre-emption a target may have a new owner, which then overwrites what was copied.
+  std::vector<BlockCopy> copies;
+  std::vector<Item> items;  // empty: nothing is left to do
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options);
+
+  // Queues n completions of a prompt, each at most max_tokens >= 1 long. Returns the group's index.
+  // Throws UserError if a completion could not be held even alone.
+  int64_t add(std::vector<int32_t> prompt, int64_t n, uint64_t key, int64_t max_tokens);
+
+  // The next step; valid until the next call.
+  const Step& schedule();
+  // Call after the step's forward pass, before tokens are appended.
+  void computed();
+  // Ends a sequence in any state; its blocks are free from then on.
+  void finish(int64_t sequence, FinishReason reason);
+
+  Sequence& sequence(int64_t index) { return sequences_[static_cast<size_t>(index)]; }
+  const Sequence& sequence(int64_t index) const { return sequences_[static_cast<size_t>(index)]; }
+  const PromptGroup& group(int64_t index) const { return groups_[static_cast<size_t>(index)]; }
+  int64_t sequence_count() const { return static_cast<int64_t>(sequences_.size()); }
+  int64_t group_count() const { return static_cast<int64_t>(groups_.size()); }
+  int64_t length(const Sequence& s) const;  // prompt and generated
+  int64_t unfinished() const { return unfinished_; }
+  int64_t running() const { return running_count_; }
+  int64_t preemptions() const { return preemptions_; }
+  const BlockManager& blocks() const { return blocks_; }
+
+ private:
+  PromptGroup& group_of(const Sequence& s) { return groups_[static_cast<size_t>(s.group)]; }
+  void start_waiting();
+  bool start(int64_t index);
+  void plan_prompts();
+  void plan_resumed();
+  void plan_decode();
+  bool reclaim_for_decode();
+  bool drop_idle_group(int64_t keep);
+  bool drop_tail();
+  void preempt(int64_t index);
+  void release_own_blocks(Sequence& s);
+  void release_tail(PromptGroup& g);
+  void release_prompt(PromptGroup& g);
+
+  SchedulerOptions options_;
+  BlockManager blocks_;
+  std::vector<Sequence> sequences_;
+  std::vector<PromptGroup> groups_;
+  std::deque<int64_t> waiting_;   // may hold finished ones, which are skipped
+  std::vector<int64_t> running_;  // oldest first; may hold others, which `schedule` removes
+  int64_t running_count_ = 0;
+  int64_t unfinished_ = 0;
+  int64_t preemptions_ = 0;
+  uint64_t tenancies_ = 0;
+  Step step_;
+};
+
+}  // namespace hone

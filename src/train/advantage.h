@@ -2,12 +2,14 @@
 //
 //   A_i = (R_i - baseline_i) / (s + epsilon)
 //
-//   baseline  group_mean     mean of the group's rewards              (GRPO, arXiv 2402.03300 eq. 3)
+//   baseline  group_mean     mean of the group's rewards              (GRPO, arXiv 2402.03300 eq.
+//   3)
 //             leave_one_out  mean of the other rewards of the group   (RLOO, arXiv 2402.14740)
 //             none           0                                        (REINFORCE)
 //   scale s   group          standard deviation of the group's rewards      (GRPO)
-//             batch          standard deviation of all rewards of the step  (TRL scale_rewards=batch)
-//             none           not divided: A_i = R_i - baseline_i            (Dr. GRPO, 2503.20783)
+//             batch          standard deviation of all rewards of the step  (TRL
+//             scale_rewards=batch) none           not divided: A_i = R_i - baseline_i (Dr. GRPO,
+//             2503.20783)
 //
 // The standard deviation has `ddof` 1 (n - 1 in the denominator), as torch.std and TRL have it;
 // epsilon 1e-4 is TRL's (verl: 1e-6).

@@ -22,9 +22,12 @@ struct Term {
 // KL estimator at u = p - r and its derivative by p.
 Term kl_term(KlEstimator estimator, double u) {
   switch (estimator) {
-    case KlEstimator::k1: return {u, 1};
-    case KlEstimator::k2: return {0.5 * u * u, u};
-    case KlEstimator::k3: return {std::exp(-u) + u - 1, 1 - std::exp(-u)};
+    case KlEstimator::k1:
+      return {u, 1};
+    case KlEstimator::k2:
+      return {0.5 * u * u, u};
+    case KlEstimator::k3:
+      return {std::exp(-u) + u - 1, 1 - std::exp(-u)};
   }
   return {};
 }
@@ -99,8 +102,8 @@ void check(const ObjectiveOptions& o) {
   if (o.epsilon < 0) throw UserError(cat("epsilon: expected >= 0, found ", o.epsilon));
   if (high < 1) throw UserError(cat("epsilon_high: expected >= 0, found ", *o.epsilon_high));
   if (o.delta && *o.delta <= high) {
-    throw UserError(cat("delta: expected more than 1 + epsilon_high = ", high, ", found ",
-                        *o.delta, " (below it every update would be cut)"));
+    throw UserError(cat("delta: expected more than 1 + epsilon_high = ", high, ", found ", *o.delta,
+                        " (below it every update would be cut)"));
   }
   if (o.dual_clip && *o.dual_clip <= 1) {
     throw UserError(cat("dual_clip: expected more than 1, found ", *o.dual_clip));
@@ -214,10 +217,14 @@ namespace {
 double token_weight(const ObjectiveOptions& o, const StepNormaliser& n, int64_t row_tokens) {
   const double sequences = static_cast<double>(std::max<int64_t>(1, n.sequences));
   switch (o.aggregation) {
-    case Aggregation::token_mean: return 1.0 / static_cast<double>(std::max<int64_t>(1, n.tokens));
-    case Aggregation::sequence_mean: return 1.0 / (sequences * static_cast<double>(row_tokens));
-    case Aggregation::sequence_sum: return 1.0 / sequences;
-    case Aggregation::constant_length: return 1.0 / (sequences * o.length);
+    case Aggregation::token_mean:
+      return 1.0 / static_cast<double>(std::max<int64_t>(1, n.tokens));
+    case Aggregation::sequence_mean:
+      return 1.0 / (sequences * static_cast<double>(row_tokens));
+    case Aggregation::sequence_sum:
+      return 1.0 / sequences;
+    case Aggregation::constant_length:
+      return 1.0 / (sequences * o.length);
   }
   return 0;
 }

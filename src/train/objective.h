@@ -6,7 +6,8 @@
 // weights being trained, o = old log-probability (the weights that sampled), r = reference's,
 // d = p - o, A = advantage, |o_i| = tokens of completion i, N_seq = completions of the step.
 //
-// ratio     token          x_it = exp(d_it)                       (PPO, GRPO: arXiv 2402.03300 eq. 3)
+// ratio     token          x_it = exp(d_it)                       (PPO, GRPO: arXiv 2402.03300 eq.
+// 3)
 //           sequence       x_it = exp(mean_t d_it) for every t    (GSPO: arXiv 2507.18071 eq. 7)
 //           Without old log-probabilities o is p without its gradient: x = 1, the gradient stays.
 // surrogate ppo_clip       l = -min(min(x, delta) A, clip(x, 1 - epsilon, 1 + epsilon_high) A)
@@ -99,11 +100,11 @@ bool needs_entropy_gradient(const ObjectiveOptions& options);
 // have none.
 struct ObjectiveRow {
   std::span<const double> logp;
-  std::span<const double> old_logp;          // or empty: logp without its gradient
-  std::span<const double> ref_logp;          // or empty: no reference
-  std::span<const double> sampler_logp;      // or empty; for metrics
-  std::span<const double> entropy;           // or empty
-  std::span<const uint8_t> mask;             // or empty: all 1
+  std::span<const double> old_logp;      // or empty: logp without its gradient
+  std::span<const double> ref_logp;      // or empty: no reference
+  std::span<const double> sampler_logp;  // or empty; for metrics
+  std::span<const double> entropy;       // or empty
+  std::span<const uint8_t> mask;         // or empty: all 1
   double advantage = 0;
   std::span<const double> token_advantages;  // or empty: `advantage` for every token
   bool truncated = false;

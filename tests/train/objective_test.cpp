@@ -113,11 +113,23 @@ const std::vector<Case>& cases() {
          o.aggregation = Aggregation::constant_length;
          o.length = 12;
        }},
-      {"k1", [](auto& o) { o.kl = {0.1, KlEstimator::k1, KlPlace::loss, 0}; }},
-      {"k2", [](auto& o) { o.kl = {0.1, KlEstimator::k2, KlPlace::loss, 0}; }},
-      {"k3", [](auto& o) { o.kl = {0.1, KlEstimator::k3, KlPlace::loss, 0}; }},
+      {"k1",
+       [](auto& o) {
+         o.kl = {0.1, KlEstimator::k1, KlPlace::loss, 0};
+       }},
+      {"k2",
+       [](auto& o) {
+         o.kl = {0.1, KlEstimator::k2, KlPlace::loss, 0};
+       }},
+      {"k3",
+       [](auto& o) {
+         o.kl = {0.1, KlEstimator::k3, KlPlace::loss, 0};
+       }},
       {"entropy", [](auto& o) { o.entropy_coef = 0.01; }},
-      {"filters", [](auto& o) { o.filters = {"zero_variance", "truncated"}; }},
+      {"filters",
+       [](auto& o) {
+         o.filters = {"zero_variance", "truncated"};
+       }},
       {"truncated, tokens",
        [](auto& o) {
          o.filters = {"truncated"};
@@ -381,7 +393,8 @@ TEST_CASE("a preset is expanded first and the keys beside it override") {
   CHECK(written["aggregation"] == "token_mean");
   CHECK(OptionWriter::write(read(written.dump())) == written);  // reads back as itself
   CHECK(read("{preset: dr_grpo}").advantage.scale == AdvantageScale::none);
-  for (const std::string& name : preset_names()) CHECK(read("{preset: " + name + "}").preset == name);
+  for (const std::string& name : preset_names())
+    CHECK(read("{preset: " + name + "}").preset == name);
 }
 
 TEST_CASE("what is no option is refused by name") {

@@ -1,0 +1,111 @@
+#include "train/optimizer.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace hone {
+
+using at::Tensor;
+
+void describe(OptionVisitor& v, OptimizerOptions& o) {
+  v.value("name", o.name, "adamw, or muon (matrices; AdamW for embedding and norms)");
+  v.value("lr", o.lr, "learning rate after warm-up");
+  v.value("betas", o.betas, "decay of AdamW's two moments");
+  v.value("eps", o.eps, "AdamW's epsilon");
+  v.value("weight_decay", o.weight_decay, "decoupled weight decay");
+  v.value("momentum", o.momentum, "Muon's momentum");
+  v.value("clip_norm", o.clip_norm, "largest norm of the gradient; 0: no clipping");
+  v.section("schedule", o.schedule, "learning rate over the steps");
+  if (o.name != "adamw" && o.name != "muon") {
+    throw UserError(cat("optimizer.name: expected adamw or muon, found '", o.name, "'"));
+  }
+  if (o.betas.size() != 2) throw UserError("optimizer.betas: expected two numbers");
+}
+
+Optimizer::Optimizer(const OptimizerOptions& options, WeightArena& weights)
+    : options_(options), weights_(weights) {
+  first_ = at::zeros_like(weights.master());
+  second_ = at::zeros_like(weights.master());
+  int64_t covered = 0;  // AdamW takes everything between the matrices
+  for (const NamedTensor& t : weights.tensors()) {
+    const bool in_block = t.name.find(".layers.") != std::string::npos && t.rows > 0;
+    if (options_.name != "muon" || !in_block) continue;
+    matrices_.push_back(t);
+    const int64_t begin = t.parameter->offset + t.row_begin * t.parameter->columns;
+    if (begin > covered) adam_ranges_.emplace_back(covered, begin);
+    covered = begin + t.rows * t.parameter->columns;
+  }
+  if (covered < weights.numel()) adam_ranges_.emplace_back(covered, weights.numel());
+}
+
+double Optimizer::step(double lr) {
+  const at::NoGradGuard no_grad;
+  Tensor grad = weights_.grad();
+  const double norm = grad.dot(grad).to(at::kDouble).sqrt().item<double>();
+  ++updates_;
+  if (std::isfinite(norm)) {
+    if (options_.clip_norm > 0 && norm > options_.clip_norm) {
+      grad.mul_(options_.clip_norm / (norm + 1e-6));
+    }
+    step_muon(lr);
+    for (const auto& [begin, end] : adam_ranges_) step_adamw(lr, begin, end);
+  }
+  grad.zero_();
+  weights_.weights_changed();
+  return norm;
+}
+
+void Optimizer::step_adamw(double lr, int64_t begin, int64_t end) {
+  const double b1 = options_.betas[0], b2 = options_.betas[1];
+  const double t = static_cast<double>(updates_);
+  const double correction1 = 1 - std::pow(b1, t), correction2 = 1 - std::pow(b2, t);
+  const auto cut = [&](const Tensor& flat) { return flat.narrow(0, begin, end - begin); };
+  Tensor w = cut(weights_.master()), m = cut(first_), v = cut(second_);
+  const Tensor g = cut(weights_.grad());
+  m.lerp_(g, 1 - b1);
+  v.mul_(b2).addcmul_(g, g, 1 - b2);
+  if (options_.weight_decay > 0) w.mul_(1 - lr * options_.weight_decay);
+  const Tensor denominator = v.sqrt().div_(std::sqrt(correction2)).add_(options_.eps);
+  w.addcdiv_(m, denominator, -lr / correction1);
+}
+
+namespace {
+
+// The nearest semi-orthogonal matrix, roughly: singular values end between 0.7 and 1.2.
+Tensor orthogonalise(const Tensor& g) {  // [R, C]
+  const bool tall = g.size(0) > g.size(1);
+  Tensor x = tall ? g.t().contiguous() : g.clone();
+  if (x.is_cuda()) x = x.to(at::kBFloat16);
+  x.div_(x.norm() + 1e-7);
+  for (int i = 0; i < 5; ++i) {
+    const Tensor a = at::mm(x, x.t());
+    const Tensor b = at::addmm(a, a, a, /*beta=*/-4.7750, /*alpha=*/2.0315);
+    x = at::addmm(x, b, x, /*beta=*/3.4445, /*alpha=*/1.0);
+  }
+  return (tall ? x.t() : x).to(at::kFloat);
+}
+
+}  // namespace
+
+void Optimizer::step_muon(double lr) {
+  for (const NamedTensor& t : matrices_) {
+    Tensor w = WeightArena::view(weights_.master(), t);
+    const Tensor g = WeightArena::view(weights_.grad(), t);
+    Tensor buffer = WeightArena::view(first_, t);
+    buffer.mul_(options_.momentum).add_(g);
+    const Tensor update = orthogonalise(g.add(buffer, options_.momentum));
+    const double scale =
+        0.2 * std::sqrt(static_cast<double>(std::max(w.size(0), w.size(1))));
+    if (options_.weight_decay > 0) w.mul_(1 - lr * options_.weight_decay);
+    w.add_(update, -lr * scale);
+  }
+}
+
+std::vector<std::pair<std::string, Tensor>> Optimizer::state() {
+  return {{"optimizer.first", first_}, {"optimizer.second", second_}};
+}
+
+}  // namespace hone

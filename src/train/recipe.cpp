@@ -1,0 +1,267 @@
+#include "train/recipe.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace hone {
+namespace {
+
+const std::set<std::string> kGlobalKeys = {"name",    "seed",  "device",   "dtype",
+                                           "threads", "exact", "max_time", "stages"};
+const std::vector<std::string> kKinds = {"pretrain", "sft", "rl"};
+
+void set_at(YAML::Node node, const std::string& path, const YAML::Node& value,
+            const std::string& text) {
+  const size_t dot = path.find('.');
+  const std::string key = path.substr(0, dot);
+  const bool index = node.IsSequence();
+  if (index && (key.empty() || key.find_first_not_of("0123456789") != std::string::npos ||
+                static_cast<size_t>(std::stoul(key)) >= node.size())) {
+    throw UserError(cat("override '", text, "': expected an index below ", node.size(),
+                        " into the list, found '", key, "'"));
+  }
+  if (dot == std::string::npos) {
+    if (index) {
+      node[std::stoul(key)] = value;
+    } else {
+      node[key] = value;
+    }
+    return;
+  }
+  YAML::Node child = index ? node[std::stoul(key)] : node[key];
+  if (child.IsDefined() && !child.IsNull() && !child.IsMap() && !child.IsSequence()) {
+    throw UserError(cat("override '", text, "': '", key, "' holds a value, not a map"));
+  }
+  set_at(child, path.substr(dot + 1), value, text);
+}
+
+void apply_override(YAML::Node& root, const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw UserError(cat("override '", text, "': expected key=value"));
+  }
+  std::string key = text.substr(0, equals);
+  YAML::Node value;
+  try {
+    value = YAML::Load(text.substr(equals + 1));
+  } catch (const YAML::Exception& e) {
+    throw UserError(cat("override '", text, "': ", e.what()));
+  }
+  const std::string first = key.substr(0, key.find('.'));
+  if (kGlobalKeys.count(first) || !root["stages"]) return set_at(root, key, value, text);
+  YAML::Node stages = root["stages"];
+  std::vector<std::string> names;
+  for (YAML::Node stage : stages) {
+    const std::string name = stage["name"] ? stage["name"].Scalar() : "";
+    if (name == first && key.size() > first.size()) {
+      return set_at(stage, key.substr(first.size() + 1), value, text);
+    }
+    names.push_back(name);
+  }
+  if (stages.size() == 1) return set_at(stages[0], key, value, text);
+  std::string known;
+  for (const std::string& n : names) known += (known.empty() ? "" : ", ") + n;
+  throw UserError(cat("override '", text, "': the recipe has several stages; begin with the name of "
+                      "one of them (", known, ")"));
+}
+
+void check_positive(const StageOptions& s, const char* key, int64_t value) {
+  if (value < 1) {
+    throw UserError(cat("stage '", s.name, "': ", key, ": expected at least 1, found ", value));
+  }
+}
+
+void check_stage(StageOptions& s) {
+  if (std::find(kKinds.begin(), kKinds.end(), s.kind) == kKinds.end()) {
+    throw UserError(cat("stage '", s.name, "': kind '", s.kind,
+                        "' is not known; known: pretrain, sft, rl"));
+  }
+  check_positive(s, "steps", s.steps);
+  check_positive(s, "micro_batch_tokens", s.micro_batch_tokens);
+  if (s.data.empty()) throw UserError(cat("stage '", s.name, "': `data` is missing"));
+  if (s.kind == "pretrain") {
+    if (s.tokenizer.empty()) throw UserError(cat("stage '", s.name, "': `tokenizer` is missing"));
+  } else if (s.model.empty()) {
+    throw UserError(cat("stage '", s.name, "': `model` is missing"));
+  }
+  if (s.kind != "rl") {
+    check_positive(s, "batch_tokens", s.batch_tokens);
+    return;
+  }
+  check_positive(s, "prompts_per_step", s.prompts_per_step);
+  check_positive(s, "group_size", s.group_size);
+  check_positive(s, "minibatches", s.minibatches);
+  check_positive(s, "epochs", s.epochs);
+  check_positive(s, "max_tokens", s.max_tokens);
+  if (s.prompts_per_step % s.minibatches != 0) {
+    throw UserError(cat("stage '", s.name, "': prompts_per_step ", s.prompts_per_step,
+                        " is not a multiple of minibatches ", s.minibatches));
+  }
+  if (s.rewards.empty()) throw UserError(cat("stage '", s.name, "': `rewards` is missing"));
+  if (s.sampling.temperature <= 0) {
+    throw UserError(cat("stage '", s.name, "': sampling.temperature must be above 0 in training"));
+  }
+  if (s.objective.length == 0) s.objective.length = static_cast<double>(s.max_tokens);
+}
+
+}  // namespace
+
+void describe(OptionVisitor& v, RewardSpec& o) {
+  v.value("name", o.name, "which reward (hone score --help lists them)");
+  v.value("weight", o.weight, "weight in the sum");
+  v.value("as", o.as, "name in metrics; default: name");
+  v.value("when", o.when, "only problems whose fields match, e.g. {data_source: gsm8k}");
+  v.rest(o.options, "options of the reward");
+}
+
+void describe(OptionVisitor& v, EvalOptions& o) {
+  v.value("every", o.every, "evaluate every so many steps; 0: before and after only");
+  v.list("data", o.data, "problems; default: the held-out part of the stage's data");
+  v.value("problems", o.problems, "how many problems; 0: all");
+  v.value("n", o.n, "samples a problem");
+  v.value("k", o.k, "pass@k beside pass@1");
+}
+
+void describe(OptionVisitor& v, CheckpointOptions& o) {
+  v.value("every_steps", o.every_steps, "checkpoint every so many steps; 0: by time");
+  v.value("every_minutes", o.every_minutes, "checkpoint after so many minutes; 0: never by time");
+  v.value("keep", o.keep, "how many to keep");
+}
+
+void describe(OptionVisitor& v, StageOptions& o) {
+  v.value("name", o.name, "name of the stage");
+  v.value("kind", o.kind, "pretrain, sft or rl");
+  v.value("model", o.model, "a model directory, or the name of an earlier stage");
+  v.value("tokenizer", o.tokenizer, "pretrain: directory with the tokenizer");
+  v.section("shape", o.shape, "pretrain: the model to make");
+  v.list("data", o.data, "where problems or documents come from");
+  v.section("prompt", o.prompt, "how a problem becomes a prompt");
+  v.list("rewards", o.rewards, "what judges the answers");
+  v.value("prompts_per_step", o.prompts_per_step, "groups a step");
+  v.value("group_size", o.group_size, "completions a prompt");
+  v.value("max_prompt_tokens", o.max_prompt_tokens, "longer prompts are left out; 0: what fits");
+  v.value("max_tokens", o.max_tokens, "longest completion, in tokens");
+  v.section("sampling", o.sampling, "how completions are drawn");
+  v.section("objective", o.objective, "the loss");
+  v.value("minibatches", o.minibatches, "optimizer steps a rollout is split into");
+  v.value("epochs", o.epochs, "passes over a rollout");
+  v.value("micro_batch_tokens", o.micro_batch_tokens, "tokens in one forward pass");
+  v.value("batch_tokens", o.batch_tokens, "pretrain, sft: tokens in an optimizer step");
+  v.section("optimizer", o.optimizer, "the optimizer");
+  v.value("steps", o.steps, "steps of the stage");
+  v.section("eval", o.eval, "evaluation on held-out problems");
+  v.section("checkpoint", o.checkpoint, "when to save");
+}
+
+namespace {
+
+void describe_globals(OptionVisitor& v, Recipe& o) {
+  v.value("name", o.name, "name of the run");
+  v.value("seed", o.seed, "seed of everything random");
+  v.value("device", o.device, "auto, cpu or cuda[:N]");
+  v.value("dtype", o.dtype, "auto, float32 or bfloat16 (the GPU's forward pass)");
+  v.value("threads", o.threads, "CPU threads; 0: all cores");
+  v.value("exact", o.exact, "refuse what cannot be bit-exact");
+  v.value("max_time", o.max_time, "save and leave after so many seconds; 0: no limit");
+}
+
+// A recipe whose single stage stands at the top level.
+struct FlatRecipe {
+  Recipe* recipe;
+};
+void describe(OptionVisitor& v, FlatRecipe& o) {
+  describe_globals(v, *o.recipe);
+  o.recipe->stages.resize(1);
+  describe(v, o.recipe->stages[0]);
+}
+
+}  // namespace
+
+void describe(OptionVisitor& v, Recipe& o) {
+  describe_globals(v, o);
+  v.list("stages", o.stages, "run in order; a single stage may stand at the top level");
+}
+
+Recipe read_recipe(const std::string& path, const std::vector<std::string>& overrides) {
+  const std::string file = find_path(path);
+  YAML::Node root;
+  try {
+    root = YAML::Load(read_file(file));
+  } catch (const YAML::Exception& e) {
+    throw UserError(cat(path, ": not valid YAML: ", e.what()));
+  }
+  if (!root.IsMap()) throw UserError(cat(path, ": expected a map of options"));
+  for (const std::string& text : overrides) apply_override(root, text);
+  Recipe recipe;
+  recipe.name = std::filesystem::path(path).stem().string();
+  OptionReader reader(root, path);
+  if (root["stages"]) {
+    reader.read(recipe);
+    if (recipe.stages.empty()) throw UserError(cat(path, ": `stages` is empty"));
+  } else {
+    FlatRecipe flat{&recipe};
+    reader.read(flat);
+    if (!root["name"]) recipe.stages[0].name = recipe.stages[0].kind;
+  }
+  std::set<std::string> names;
+  for (StageOptions& s : recipe.stages) {
+    if (s.name.empty()) s.name = s.kind;
+    if (!names.insert(s.name).second) {
+      throw UserError(cat(path, ": two stages are called '", s.name, "'"));
+    }
+    check_stage(s);
+  }
+  if (recipe.dtype != "auto" && recipe.dtype != "float32" && recipe.dtype != "bfloat16") {
+    throw UserError(cat(path, ": dtype: expected auto, float32 or bfloat16, found '", recipe.dtype,
+                        "'"));
+  }
+  return recipe;
+}
+
+namespace {
+
+void write_yaml(YAML::Emitter& out, const Json& value) {
+  if (value.is_object()) {
+    out << YAML::BeginMap;
+    for (const auto& [key, item] : value.items()) {
+      out << YAML::Key << key << YAML::Value;
+      write_yaml(out, item);
+    }
+    out << YAML::EndMap;
+  } else if (value.is_array()) {
+    const bool flat = std::none_of(value.begin(), value.end(),
+                                   [](const Json& item) { return item.is_structured(); });
+    out << (flat ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
+    for (const Json& item : value) write_yaml(out, item);
+    out << YAML::EndSeq;
+  } else if (value.is_string()) {
+    const std::string text = value.get<std::string>();
+    if (text.empty() || text.find('\n') != std::string::npos) {
+      out << YAML::DoubleQuoted << text;
+    } else {
+      out << text;
+    }
+  } else if (value.is_null()) {
+    out << YAML::Null;
+  } else {
+    out << value.dump();
+  }
+}
+
+}  // namespace
+
+std::string recipe_text(const Recipe& recipe) {
+  YAML::Emitter out;
+  write_yaml(out, OptionWriter::write(recipe));
+  return std::string(out.c_str()) + "\n";
+}
+
+std::vector<OptionKey> recipe_keys() { return OptionLister::keys<Recipe>(); }
+
+}  // namespace hone

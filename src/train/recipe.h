@@ -1,0 +1,86 @@
+// A recipe: what a run does, as plain options read strictly from YAML.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "data/dataset.h"
+#include "model/config.h"
+#include "rewards/reward.h"
+#include "rollouts/groups.h"
+#include "rollouts/sampler.h"
+#include "train/objective.h"
+#include "train/optimizer.h"
+
+namespace hone {
+
+struct EvalOptions {
+  int64_t every = 0;           // steps; 0: only before and after
+  std::vector<DataSpec> data;  // empty: the stage's data, held-out split
+  int64_t problems = 0;        // 0: all held-out problems
+  int64_t n = 1;               // samples a problem
+  std::vector<int64_t> k;      // pass@k beside pass@1
+};
+
+struct CheckpointOptions {
+  int64_t every_steps = 0;
+  double every_minutes = 5;
+  int64_t keep = 2;
+};
+
+struct StageOptions {
+  std::string name;
+  std::string kind = "rl";
+  std::string model;
+  std::string tokenizer;
+  ModelConfig shape;
+  std::vector<DataSpec> data;
+  PromptOptions prompt;
+  std::vector<RewardSpec> rewards;
+  int64_t prompts_per_step = 16;
+  int64_t group_size = 8;
+  int64_t max_prompt_tokens = 0;
+  int64_t max_tokens = 512;
+  SamplingOptions sampling;
+  ObjectiveOptions objective;
+  int64_t minibatches = 1;
+  int64_t epochs = 1;
+  int64_t micro_batch_tokens = 16384;
+  int64_t batch_tokens = 8192;
+  OptimizerOptions optimizer;
+  int64_t steps = 100;
+  EvalOptions eval;
+  CheckpointOptions checkpoint;
+};
+
+struct Recipe {
+  std::string name = "run";
+  int64_t seed = 0;
+  std::string device = "auto";
+  std::string dtype = "auto";
+  int64_t threads = 0;
+  bool exact = false;
+  double max_time = 0;
+  std::vector<StageOptions> stages;
+};
+
+void describe(OptionVisitor& v, RewardSpec& o);
+void describe(OptionVisitor& v, EvalOptions& o);
+void describe(OptionVisitor& v, CheckpointOptions& o);
+void describe(OptionVisitor& v, StageOptions& o);
+void describe(OptionVisitor& v, Recipe& o);
+
+// Reads a recipe file; `overrides` are key=value with dots (optimizer.lr=1e-4; in a recipe of
+// several stages STAGE.optimizer.lr=1e-4). A single stage may stand at the top level, without
+// `stages`. Checks what can be checked without opening data or models. Throws UserError.
+Recipe read_recipe(const std::string& path, const std::vector<std::string>& overrides);
+
+// The resolved recipe as YAML, in the form with `stages`.
+std::string recipe_text(const Recipe& recipe);
+
+// All keys, for `hone recipe keys`.
+std::vector<OptionKey> recipe_keys();
+
+}  // namespace hone

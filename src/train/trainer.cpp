@@ -1,0 +1,160 @@
+#include "train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace hone {
+
+using at::Tensor;
+
+Trainer::Trainer(Transformer& model, const OptimizerOptions& optimizer,
+                 const TrainerOptions& options)
+    : model_(model),
+      optimizer_(optimizer, model.weights()),
+      options_(options),
+      share_prompts_(model.device().is_cpu()) {}
+
+namespace {
+
+std::vector<float> to_host(const Tensor& t) {
+  const Tensor host = t.detach().to(at::kCPU, at::kFloat).contiguous();
+  const float* p = host.const_data_ptr<float>();
+  return std::vector<float>(p, p + host.numel());
+}
+
+Tensor to_device(const std::vector<float>& values, at::Device device) {
+  Tensor t = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
+  std::memcpy(t.data_ptr<float>(), values.data(), values.size() * sizeof(float));
+  return t.to(device);
+}
+
+}  // namespace
+
+std::vector<std::vector<double>> Trainer::log_probs(
+    const Transformer& model, std::span<const TrainingSequence> sequences) const {
+  const at::NoGradGuard no_grad;
+  std::vector<std::vector<double>> result;
+  const std::vector<size_t> cuts =
+      cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
+  for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+    const PackedBatch batch = pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]),
+                                   model.device(), share_prompts_);
+    const Tensor hidden = model.forward(batch.forward).index_select(0, batch.hidden_rows);
+    const std::vector<float> logp =
+        to_host(model.log_probs(hidden, batch.targets, 1.0 / options_.temperature).logp);
+    for (size_t i = 0; i + 1 < batch.offsets.size(); ++i) {
+      result.emplace_back(logp.begin() + batch.offsets[i], logp.begin() + batch.offsets[i + 1]);
+    }
+  }
+  return result;
+}
+
+void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
+                               const Gradient& gradient) {
+  const at::AutoGradMode with_grad(true);
+  const std::vector<size_t> cuts =
+      cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
+  std::vector<float> dlogp, dentropy;
+  for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+    const PackedBatch batch = pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]),
+                                   model_.device(), share_prompts_);
+    const Tensor hidden = model_.forward(batch.forward).index_select(0, batch.hidden_rows);
+    const ops::LogProbs out =
+        model_.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
+    const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
+    dlogp.assign(logp.size(), 0.0f);
+    dentropy.clear();
+    gradient(cuts[c], batch.offsets, logp, entropy, dlogp, dentropy);
+    if (dentropy.empty()) {
+      torch::autograd::backward({out.logp}, {to_device(dlogp, model_.device())});
+    } else {
+      torch::autograd::backward(
+          {out.logp, out.entropy},
+          {to_device(dlogp, model_.device()), to_device(dentropy, model_.device())});
+    }
+  }
+}
+
+Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> sequences,
+                                         std::span<const PolicyRow> rows,
+                                         const ObjectiveOptions& options, double lr) {
+  PolicyStep step;
+  std::vector<RowCounts> counts;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    counts.push_back({static_cast<int64_t>(sequences[i].completion.size()), rows[i].truncated,
+                      rows[i].zero_variance});
+  }
+  const StepNormaliser normaliser = step_normaliser(options, counts);
+  forward_backward(sequences, [&](size_t first, const std::vector<int64_t>& offsets,
+                                  std::span<const float> logp, std::span<const float> entropy,
+                                  std::vector<float>& dlogp, std::vector<float>& dentropy) {
+    const std::vector<double> p(logp.begin(), logp.end()), h(entropy.begin(), entropy.end());
+    std::vector<ObjectiveRow> batch;
+    for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+      const PolicyRow& row = rows[first + i];
+      const size_t begin = static_cast<size_t>(offsets[i]);
+      const size_t length = static_cast<size_t>(offsets[i + 1]) - begin;
+      ObjectiveRow o;
+      o.logp = std::span(p).subspan(begin, length);
+      o.entropy = std::span(h).subspan(begin, length);
+      o.old_logp = row.old_logp;
+      o.ref_logp = row.ref_logp;
+      o.sampler_logp = row.sampler_logp;
+      o.advantage = row.advantage;
+      o.truncated = row.truncated;
+      o.zero_variance = row.zero_variance;
+      batch.push_back(o);
+      for (size_t t = 0; t < row.sampler_logp.size(); ++t) {
+        step.sampler_difference =
+            std::max(step.sampler_difference, std::fabs(row.sampler_logp[t] - o.logp[t]));
+      }
+    }
+    const ObjectiveResult result = objective(options, normaliser, batch);
+    step.stats.merge(result.stats);
+    const bool with_entropy = needs_entropy_gradient(options);
+    if (with_entropy) dentropy.assign(logp.size(), 0.0f);
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const size_t begin = static_cast<size_t>(offsets[i]);
+      for (size_t t = 0; t < result.grad_logp[i].size(); ++t) {
+        dlogp[begin + t] = static_cast<float>(result.grad_logp[i][t]);
+        if (with_entropy) dentropy[begin + t] = static_cast<float>(result.grad_entropy[i][t]);
+      }
+    }
+  });
+  step.gradient_norm = optimizer_.step(lr);
+  return step;
+}
+
+Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequence> sequences,
+                                                 std::span<const std::vector<uint8_t>> masks,
+                                                 double lr) {
+  LikelihoodStep step;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    step.tokens += masks.empty() ? static_cast<int64_t>(sequences[i].completion.size())
+                                 : std::count(masks[i].begin(), masks[i].end(), 1);
+  }
+  if (step.tokens == 0) return step;
+  const double weight = 1.0 / static_cast<double>(step.tokens);
+  forward_backward(sequences, [&](size_t first, const std::vector<int64_t>& offsets,
+                                  std::span<const float> logp, std::span<const float>,
+                                  std::vector<float>& dlogp, std::vector<float>&) {
+    for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+      for (int64_t t = offsets[i]; t < offsets[i + 1]; ++t) {
+        const size_t at = static_cast<size_t>(t - offsets[i]);
+        if (!masks.empty() && !masks[first + i][at]) continue;
+        step.loss -= weight * logp[static_cast<size_t>(t)];
+        dlogp[static_cast<size_t>(t)] = static_cast<float>(-weight);
+      }
+    }
+  });
+  step.gradient_norm = optimizer_.step(lr);
+  return step;
+}
+
+}  // namespace hone

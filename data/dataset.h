@@ -39,11 +39,13 @@ struct Document {
 enum class Split { train, heldout };
 
 // An endless or finite source of problems. Item i is a pure function of (source, seed, i).
+// Thread-safe: all members are const.
 class ProblemSource {
  public:
   virtual ~ProblemSource() = default;
   // Number of distinct items, or -1 for an endless generator.
   virtual int64_t size() const = 0;
+  // Any index >= 0; a finite source starts over after its last item.
   virtual Problem at(int64_t index) const = 0;
 };
 
@@ -61,6 +63,8 @@ class Task {
   virtual ~Task() = default;
   virtual Problem problem(Split split, Rng& rng) const = 0;
   virtual Document document(Rng& rng) const = 0;
+  // How many distinct problems the held-out split of a data set has, if there are so many.
+  virtual int64_t heldout_size() const = 0;
 };
 
 struct TaskInfo {
@@ -72,7 +76,10 @@ std::vector<TaskInfo> list_tasks();
 std::unique_ptr<Task> make_task(const std::string& name,
                                 const std::map<std::string, std::string>& options);
 
-// A weighted mixture of the specs. Throws UserError: missing file, empty data set, bad row.
+// Train: one file comes whole, in a new order each epoch; tasks and mixtures are endless, each item
+// drawn by weight. Held-out: the distinct held-out problems of the tasks and all rows of the files,
+// evenly interleaved; weights do not matter.
+// Throws UserError: missing file, empty data set, bad row.
 std::unique_ptr<ProblemSource> open_problems(const std::vector<DataSpec>& specs, Split split,
                                              uint64_t seed);
 std::unique_ptr<DocumentSource> open_documents(const std::vector<DataSpec>& specs, uint64_t seed);

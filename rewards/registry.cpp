@@ -1,0 +1,242 @@
+// Names, specs and sets of rewards.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "rewards/builtin.h"
+#include "rewards/reward.h"
+
+namespace hone {
+namespace {
+
+struct Entry {
+  std::string name;
+  std::string meaning;
+  std::vector<std::string> options;
+  std::unique_ptr<Rewarder> (*make)(const RewardSpec& spec);
+};
+
+// A new rewarder gets one line here.
+const std::vector<Entry>& entries() {
+  static const std::vector<Entry> table = {
+      {"math", "1 if the answer is the reference's number, exactly", {"extract"}, make_math},
+      {"exact", "1 if the answer is the reference's text", {"extract"}, make_exact},
+      {"countdown",
+       "1 for an expression of the given numbers that makes the target",
+       {"extract"},
+       make_countdown},
+      {"format", "1 if the completion has the shape of the pattern", {"pattern"}, make_format},
+      {"length",
+       "shapes the length: kind=overlong, cosine or kimi",
+       {"kind", "max", "cache", "of", "extract", "min_correct", "max_correct", "min_wrong",
+        "max_wrong"},
+       make_length},
+  };
+  return table;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+std::string offer(const std::string& word, const std::vector<std::string>& known) {
+  const std::string near = nearest_word(word, known);
+  return near.empty() ? "" : "; did you mean '" + near + "'?";
+}
+
+const Entry& find_entry(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Entry& entry : entries()) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  throw UserError(
+      cat("unknown reward '", name, "'", offer(name, names), " (there are: ", joined(names), ")"));
+}
+
+double parse_finite(const std::string& where, const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !std::isfinite(value)) {
+    throw UserError(cat(where, ": expected a number, found '", text, "'"));
+  }
+  return value;
+}
+
+std::string score_name(const RewardSpec& spec) { return spec.as.empty() ? spec.name : spec.as; }
+
+bool fits(const RewardSpec& spec, const Problem& problem) {
+  for (const auto& [key, wanted] : spec.when) {
+    if (key == "data_source" && problem.source == wanted) continue;
+    const auto field = problem.fields.find(key);
+    if (field == problem.fields.end()) return false;
+    if ((field->is_string() ? field->get<std::string>() : field->dump()) != wanted) return false;
+  }
+  return true;
+}
+
+// What a rewarder returned, made safe: a number only where the status allows one, and finite.
+Score checked(Score score) {
+  const bool counts = score.status == Status::ok || score.status == Status::no_answer;
+  if (!counts) score.value.reset();
+  if (score.value && !std::isfinite(*score.value)) {
+    score.value.reset();
+    score.status = Status::verifier_error;
+    score.details["error"] = "the reward is not a finite number";
+  }
+  return score;
+}
+
+// One call for all items. A rewarder that throws has failed, not the model.
+std::vector<Score> score_items(Rewarder& rewarder, const std::vector<RewardItem>& items) {
+  std::string error;
+  try {
+    std::vector<Score> scores = rewarder.score(items);
+    if (scores.size() == items.size()) return scores;
+    error = cat("returned ", scores.size(), " scores for ", items.size(), " completions");
+  } catch (const UserError&) {
+    throw;
+  } catch (const std::exception& failure) {
+    error = failure.what();
+  }
+  Score failed;
+  failed.status = Status::verifier_error;
+  failed.details["error"] = error;
+  return std::vector<Score>(items.size(), failed);
+}
+
+}  // namespace
+
+RewardSpec parse_reward_spec(const std::string& text) {
+  RewardSpec spec;
+  const size_t colon = text.find(':');
+  spec.name = text.substr(0, colon);
+  find_entry(spec.name);
+  for (size_t start = colon; start < text.size();) {
+    ++start;  // the colon or a comma
+    const size_t end = std::min(text.find(',', start), text.size());
+    const std::string part = text.substr(start, end - start);
+    const size_t equals = part.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      throw UserError(
+          cat("reward '", text, "': expected option=value after the colon, found '", part, "'"));
+    }
+    const std::string key = part.substr(0, equals), value = part.substr(equals + 1);
+    bool fresh = true;
+    if (key == "weight") {
+      spec.weight = parse_finite(cat("reward '", text, "': weight"), value);
+    } else if (key == "as") {
+      spec.as = value;
+    } else if (key.starts_with("when.")) {
+      fresh = spec.when.emplace(key.substr(5), value).second;
+    } else {
+      fresh = spec.options.emplace(key, value).second;
+    }
+    if (!fresh) throw UserError(cat("reward '", text, "': '", key, "' is given twice"));
+    start = end;
+  }
+  make_rewarder(spec);  // wrong options are told here, where the text is known
+  return spec;
+}
+
+std::unique_ptr<Rewarder> make_rewarder(const RewardSpec& spec) {
+  const Entry& entry = find_entry(spec.name);
+  for (const auto& [key, value] : spec.options) {
+    bool known = false;
+    for (const std::string& option : entry.options) known |= option == key;
+    if (!known) {
+      std::vector<std::string> all = entry.options;
+      for (const char* common : {"weight", "as", "when"}) all.push_back(common);
+      throw UserError(cat("reward '", spec.name, "': unknown option '", key, "'", offer(key, all),
+                          " (there are: ", joined(all), ")"));
+    }
+  }
+  return entry.make(spec);
+}
+
+std::vector<std::pair<std::string, std::string>> list_rewarders() {
+  std::vector<std::pair<std::string, std::string>> list;
+  for (const Entry& entry : entries()) list.emplace_back(entry.name, entry.meaning);
+  return list;
+}
+
+size_t choice_option(const RewardSpec& spec, const std::string& key,
+                     const std::vector<std::string>& values, const std::string& fallback) {
+  const auto found = spec.options.find(key);
+  const std::string& value = found == spec.options.end() ? fallback : found->second;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i] == value) return i;
+  }
+  throw UserError(cat("reward '", spec.name, "': ", key, "='", value, "' is not one of ",
+                      joined(values), offer(value, values)));
+}
+
+double number_option(const RewardSpec& spec, const std::string& key, double fallback) {
+  const auto found = spec.options.find(key);
+  if (found == spec.options.end()) return fallback;
+  return parse_finite(cat("reward '", spec.name, "': ", key), found->second);
+}
+
+RewardSet::RewardSet(const std::vector<RewardSpec>& specs) : specs_(specs) {
+  for (const RewardSpec& spec : specs_) {
+    if (!std::isfinite(spec.weight)) {
+      throw UserError(cat("reward '", spec.name, "': the weight is not a finite number"));
+    }
+    rewarders_.push_back(make_rewarder(spec));
+  }
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const bool apart = !specs_[i].when.empty() && !specs_[j].when.empty();
+      if (score_name(specs_[i]) == score_name(specs_[j]) && !apart) {
+        throw UserError(cat("two rewards are named '", score_name(specs_[i]),
+                            "'; give one another name with as="));
+      }
+    }
+  }
+}
+
+RewardSet::~RewardSet() = default;
+RewardSet::RewardSet(RewardSet&&) noexcept = default;
+
+void RewardSet::score(std::vector<Group>& groups, double progress) {
+  for (Group& group : groups) {
+    group.scores.clear();
+    group.rewards.assign(group.completions.size(), std::nullopt);
+  }
+  for (size_t r = 0; r < specs_.size(); ++r) {
+    const std::string name = score_name(specs_[r]);
+    std::vector<RewardItem> items;
+    std::vector<Group*> chosen;
+    for (Group& group : groups) {
+      if (!fits(specs_[r], group.problem)) continue;
+      chosen.push_back(&group);
+      for (const Completion& completion : group.completions) {
+        items.push_back({&group.problem, &completion, group.prompt, progress});
+      }
+    }
+    if (items.empty()) continue;
+    std::vector<Score> scores = score_items(*rewarders_[r], items);
+    size_t next = 0;
+    for (Group* group : chosen) {
+      for (const auto& [known, unused] : group->scores) {
+        if (known == name) {
+          throw UserError(cat("two rewards named '", name, "' fit problem '", group->problem.id,
+                              "'; their `when` must exclude each other"));
+        }
+      }
+      std::vector<Score> own;
+      for (std::optional<double>& reward : group->rewards) {
+        own.push_back(checked(std::move(scores[next++])));
+        if (own.back().value) reward = reward.value_or(0.0) + specs_[r].weight * *own.back().value;
+      }
+      group->scores.emplace_back(name, std::move(own));
+    }
+  }
+}
+
+}  // namespace hone

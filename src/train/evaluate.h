@@ -19,7 +19,7 @@ struct Evaluation {
   double pass1 = 0, pass1_se = 0;  // mean over problems of the share solved; its standard error
   std::vector<std::pair<int64_t, double>> pass_k;  // unbiased: 1 - C(n - c, k) / C(n, k)
   double majority = 0;                             // maj@n; the most frequent answer is right
-  double format = 0, truncated = 0, mean_length = 0;
+  double format = 0, truncated = 0, mean_length = 0;  // format NaN: there is no such reward
   std::vector<Group> groups;  // scored
   Json json() const;          // the keys of `hone eval --json`
 };
@@ -32,6 +32,7 @@ struct EvaluationInput {
   std::vector<int64_t> k;
   uint64_t seed = 0;
   int64_t max_prompt_tokens = 0, max_context = 0;
+  bool add_bos = false;  // see GroupOptions
 };
 
 // A completion passes if the first reward of the set gives it 1 (at least 1 - 1e-9). `format` is

@@ -1,0 +1,84 @@
+// What the verbs share: their common options, JSONL in and out, models by name.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "cli/command.h"
+#include "train/display.h"
+
+namespace hone {
+
+class Tokenizer;
+class Transformer;
+
+struct OutputOptions {
+  bool json = false;
+  bool quiet = false;
+};
+void add_output_options(Command& command, OutputOptions& options);
+
+struct ModelOptions {
+  std::string device = "auto";
+  std::string dtype = "auto";
+  int64_t threads = 0;
+  int64_t seed = 0;
+};
+void add_model_options(Command& command, ModelOptions& options);
+
+// Applies --quiet to the log. Colours and bars only on a terminal that wants them (NO_COLOR).
+DisplayOptions begin_output(const OutputOptions& options);
+
+// A line on standard output; throws RunError if it cannot be written.
+void print_line(const std::string& line);
+// The last line of standard output under --json.
+void print_result(const OutputOptions& options, const Json& result);
+
+// MODEL as the verbs take it: a directory (also below hone's data root), or a run, which stands
+// for its model/. Throws UserError if there is no such directory.
+std::string find_model(const std::string& model);
+
+// For inference, with device, dtype and threads chosen.
+std::unique_ptr<Transformer> open_model(const std::string& directory, const ModelOptions& options);
+// Throws UserError if the model has fewer tokens than the tokenizer.
+void check_vocabulary(const Transformer& model, const Tokenizer& tokenizer,
+                      const std::string& directory);
+
+// hone.json of a model directory, `{}` if there is none: how its prompts are written.
+Json model_notes(const std::string& directory);
+
+// ---- JSONL in, JSONL out -----------------------------------------------------------------------
+
+struct JsonlRow {
+  int64_t line = 0;
+  Json id;
+  Json in;             // the row, an object
+  Json out;            // what to write beside the id
+  std::string error;   // not empty: the row is malformed
+};
+
+struct JsonlFiles {
+  std::string in;
+  std::string out = "-";
+};
+void add_jsonl_options(Command& command, JsonlFiles& files, const std::string& rows);
+
+// Reads rows, calls `work` with up to `batch` of them at a time, writes one row for each in order.
+// `work` fills in `out` or `error`. A UserError that it throws belongs to the row when batch is 1,
+// else to the call. Prints {rows, errors} under --json. Returns the exit code; throws UserError if
+// no row could be read.
+int map_jsonl(const JsonlFiles& files, const OutputOptions& output, size_t batch,
+              const std::function<void(std::vector<JsonlRow*>&)>& work);
+
+// A row's value, or UserError naming the key and what was expected.
+std::string text_of(const Json& row, const char* key);
+std::vector<int32_t> ids_of(const Json& row, const char* key);
+
+// Floats with the fewest digits that read back as the same float.
+Json json_floats(const std::vector<float>& values);
+
+}  // namespace hone

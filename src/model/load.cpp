@@ -52,7 +52,7 @@ void save_model(const Transformer& model, const std::string& directory,
                     generation_config_json(model.config()).dump(2) + "\n");
   if (tokenizer_directory.empty() || fs::equivalent(tokenizer_directory, directory, ec)) return;
   for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json",
-                           "special_tokens_map.json", "chat_template.jinja"}) {
+                           "special_tokens_map.json", "chat_template.jinja", "hone.json"}) {
     const std::string source = tokenizer_directory + "/" + name;
     if (fs::exists(source)) write_file_atomic(directory + "/" + name, read_file(source));
   }

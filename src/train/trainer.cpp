@@ -83,7 +83,8 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
 
 Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> sequences,
                                          std::span<const PolicyRow> rows,
-                                         const ObjectiveOptions& options, double lr) {
+                                         const ObjectiveOptions& options, double lr,
+                                         const Progress& progress) {
   PolicyStep step;
   std::vector<RowCounts> counts;
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -115,6 +116,9 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
             std::max(step.sampler_difference, std::fabs(row.sampler_logp[t] - o.logp[t]));
       }
     }
+    if (progress) {
+      progress(static_cast<int64_t>(first), static_cast<int64_t>(sequences.size()));
+    }
     const ObjectiveResult result = objective(options, normaliser, batch);
     step.stats.merge(result.stats);
     const bool with_entropy = needs_entropy_gradient(options);
@@ -128,6 +132,7 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
     }
   });
   step.gradient_norm = optimizer_.step(lr);
+  if (progress) progress(static_cast<int64_t>(rows.size()), static_cast<int64_t>(rows.size()));
   return step;
 }
 

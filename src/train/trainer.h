@@ -33,6 +33,8 @@ class Trainer {
     double advantage = 0;
     bool truncated = false, zero_variance = false;
   };
+  // Called after each micro-batch with (completions done, all).
+  using Progress = std::function<void(int64_t, int64_t)>;
   struct PolicyStep {
     ObjectiveStats stats;
     double gradient_norm = 0;
@@ -41,7 +43,7 @@ class Trainer {
   // One optimizer step on the objective.
   PolicyStep policy_step(std::span<const TrainingSequence> sequences,
                          std::span<const PolicyRow> rows, const ObjectiveOptions& objective,
-                         double lr);
+                         double lr, const Progress& progress = {});
 
   struct LikelihoodStep {
     double loss = 0;  // mean -log p a counted token

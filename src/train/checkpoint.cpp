@@ -1,0 +1,142 @@
+#include "train/checkpoint.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "model/safetensors.h"
+
+namespace hone {
+namespace fs = std::filesystem;
+namespace {
+
+std::string step_name(int64_t step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%06lld", static_cast<long long>(step));
+  return name;
+}
+
+constexpr const char* kChecked[] = {"model.safetensors", "optimizer.safetensors"};
+
+// Throws UserError naming what is wrong with the checkpoint.
+Json read_state(const std::string& path) {
+  Json state;
+  try {
+    state = Json::parse(read_file(path + "/state.json"));
+    for (const char* file : kChecked) {
+      if (sha256_file(path + "/" + file) != state.at("sha256").at(file).get<std::string>()) {
+        throw UserError(cat(path, "/", file, ": its checksum does not match"));
+      }
+    }
+  } catch (const Json::exception& e) {
+    throw UserError(cat(path, "/state.json: ", e.what()));
+  }
+  return state;
+}
+
+void restore(const std::string& path, Transformer& model, Optimizer& optimizer,
+             const NamedTensors& more) {
+  const at::NoGradGuard no_grad;
+  const SafetensorsFile weights(path + "/model.safetensors");
+  for (const NamedTensor& t : model.weights().tensors()) {
+    if (!weights.has(t.name)) throw UserError(cat(weights.path(), ": no tensor ", t.name));
+    WeightArena::view(model.weights().master(), t).copy_(weights.tensor(t.name));
+  }
+  model.weights().weights_changed();
+  const SafetensorsFile rest(path + "/optimizer.safetensors");
+  NamedTensors tensors = optimizer.state();
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  for (auto& [name, tensor] : tensors) {
+    if (!rest.has(name)) throw UserError(cat(rest.path(), ": no tensor ", name));
+    tensor.copy_(rest.tensor(name));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> list_checkpoints(const std::string& directory) {
+  std::vector<std::string> found;
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(directory, ec)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("step-", 0) == 0 && entry.path().extension() != ".tmp") {
+      found.push_back(entry.path().string());
+    }
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+void publish_directory(const std::string& from, const std::string& to) {
+  std::error_code ec;
+  if (fs::exists(to, ec)) {
+    const std::string old = to + ".old.tmp";
+    fs::remove_all(old, ec);
+    fs::rename(to, old);
+    fs::rename(from, to);
+    fs::remove_all(old, ec);
+  } else {
+    fs::rename(from, to, ec);
+    if (ec) throw RunError(cat(to, ": cannot be put in place: ", ec.message()));
+  }
+  sync_path(fs::path(to).parent_path().string());
+}
+
+void save_checkpoint(const std::string& directory, int64_t step, const Transformer& model,
+                     Optimizer& optimizer, const NamedTensors& more, const Json& state,
+                     const std::string& tokenizer_directory, int64_t keep) {
+  kill_point("checkpoint_begin");
+  std::error_code ec;
+  const std::string path = directory + "/" + step_name(step);
+  const std::string temporary = path + ".tmp";
+  fs::remove_all(temporary, ec);
+  fs::create_directories(temporary, ec);
+  if (ec) throw RunError(cat(temporary, ": cannot be made: ", ec.message()));
+  try {
+    save_model(model, temporary, tokenizer_directory, at::kFloat);
+    NamedTensors tensors = optimizer.state();
+    tensors.insert(tensors.end(), more.begin(), more.end());
+    write_safetensors(temporary + "/optimizer.safetensors", tensors, {});
+    Json full = state;
+    full["step"] = step;
+    full["updates"] = optimizer.updates();
+    for (const char* file : kChecked) full["sha256"][file] = sha256_file(temporary + "/" + file);
+    kill_point("checkpoint_middle");
+    write_file_atomic(temporary + "/state.json", full.dump(2) + "\n");
+  } catch (...) {
+    fs::remove_all(temporary, ec);
+    throw;
+  }
+  kill_point("checkpoint_before_rename");
+  publish_directory(temporary, path);
+  kill_point("checkpoint_after_rename");
+  const std::vector<std::string> all = list_checkpoints(directory);
+  for (size_t i = 0; i + static_cast<size_t>(std::max<int64_t>(keep, 1)) < all.size(); ++i) {
+    fs::remove_all(all[i], ec);
+  }
+}
+
+std::optional<LoadedCheckpoint> load_checkpoint(const std::string& directory, Transformer& model,
+                                                Optimizer& optimizer, const NamedTensors& more) {
+  std::vector<std::string> all = list_checkpoints(directory);
+  std::reverse(all.begin(), all.end());
+  for (const std::string& path : all) {
+    try {
+      LoadedCheckpoint loaded{path, read_state(path)};
+      restore(path, model, optimizer, more);
+      optimizer.set_updates(loaded.state.at("updates").get<int64_t>());
+      return loaded;
+    } catch (const UserError& e) {
+      log_warning(cat("checkpoint passed over: ", e.what(), "; the one before is used"));
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace hone

@@ -1,0 +1,43 @@
+// Checkpoints: the whole state of a stage between two steps, complete or absent.
+//
+// A checkpoint is a directory step-000100/ that other tools load as a model (float32 masters in
+// model.safetensors, config, tokenizer) and that also holds optimizer.safetensors (moments and
+// further tensors) and state.json (counters, sizes of the logs, SHA-256 of the files). It is
+// written beside its place and renamed into it, so that a kill leaves the one before.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+#include "model/transformer.h"
+#include "train/optimizer.h"
+
+namespace hone {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+// Writes checkpoints/step-NNNNNN and removes all but the newest `keep`. `more` are tensors beside
+// weights and moments (a refreshed reference). Throws RunError; the earlier ones stay.
+void save_checkpoint(const std::string& directory, int64_t step, const Transformer& model,
+                     Optimizer& optimizer, const NamedTensors& more, const Json& state,
+                     const std::string& tokenizer_directory, int64_t keep);
+
+struct LoadedCheckpoint {
+  std::string path;
+  Json state;
+};
+// Restores the newest checkpoint that is whole; a damaged one is passed over with a warning that
+// names it. nullopt: there is none. `more` must have the shapes that were saved.
+std::optional<LoadedCheckpoint> load_checkpoint(const std::string& directory, Transformer& model,
+                                                Optimizer& optimizer, const NamedTensors& more);
+
+// The directories step-NNNNNN of `directory`, oldest first.
+std::vector<std::string> list_checkpoints(const std::string& directory);
+
+// Moves the finished directory `from` to `to`, replacing what is there.
+void publish_directory(const std::string& from, const std::string& to);
+
+}  // namespace hone

@@ -1,0 +1,224 @@
+// Pretraining and SFT: the mean negative log-likelihood of documents, packed.
+#include <ATen/ATen.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <future>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "data/dataset.h"
+#include "engine/engine.h"
+#include "text/tokenizer.h"
+#include "train/evaluate.h"
+#include "train/stage.h"
+#include "train/trainer.h"
+
+namespace hone {
+namespace {
+
+// The documents of one optimizer step.
+struct DocumentBatch {
+  std::vector<std::vector<int32_t>> prompts, completions;
+  int64_t next_document = 0;  // where the step after it begins
+  int64_t tokens = 0;
+
+  std::vector<TrainingSequence> sequences() const {
+    std::vector<TrainingSequence> s;
+    for (size_t i = 0; i < prompts.size(); ++i) s.push_back({prompts[i], completions[i]});
+    return s;
+  }
+};
+
+struct LikelihoodStage {
+  StageContext& context;
+  const StageOptions& options;
+  std::string tokenizer_directory;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Transformer> model;
+  std::unique_ptr<DocumentSource> documents;
+  Trainer trainer;
+
+  int64_t step = 0, next_document = 0, tokens = 0;
+
+  explicit LikelihoodStage(StageContext& c);
+  DocumentBatch batch_from(int64_t document) const;
+  void evaluate_now(MetricsRow& row);
+  void save();
+};
+
+std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& tokenizer) {
+  ModelPlace place = c.place;
+  place.trainable = true;
+  if (c.stage.kind == "sft" && !c.random_weights) return load_model(c.model_directory, place);
+  ModelConfig config = c.stage.shape;
+  if (c.stage.kind == "sft") config = load_model_config(c.model_directory);
+  if (c.stage.kind == "pretrain") {
+    if (config.head_dim % 16 != 0 || config.heads % config.kv_heads != 0) {
+      throw UserError(cat("stage '", c.stage.name, "': shape: expected head_dim to be a multiple of "
+                          "16 and heads of kv_heads, found ", config.head_dim, ", ", config.heads,
+                          " and ", config.kv_heads));
+    }
+    config.vocab_size = tokenizer.vocab_size();
+    config.bos = tokenizer.bos().value_or(-1);
+    config.eos = tokenizer.eos().value_or(-1);
+    config.pad = tokenizer.pad().value_or(-1);
+    config.stop_ids = {config.eos};
+  }
+  auto model = std::make_unique<Transformer>(config, place);
+  model->initialize(static_cast<uint64_t>(c.recipe.seed));
+  return model;
+}
+
+LikelihoodStage::LikelihoodStage(StageContext& c)
+    : context(c),
+      options(c.stage),
+      tokenizer_directory(c.stage.kind == "sft" ? c.model_directory
+                                                : find_path(c.stage.tokenizer)),
+      tokenizer(load_tokenizer(tokenizer_directory)),
+      model(make_model(c, *tokenizer)),
+      documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
+      trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0}) {}
+
+DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
+  DocumentBatch batch;
+  const int64_t size = documents->size();
+  const size_t longest = static_cast<size_t>(model->config().max_positions);
+  for (; batch.tokens < options.batch_tokens; ++document) {
+    const Document d = documents->at(size > 0 ? document % size : document);
+    const auto split = static_cast<size_t>(d.loss_from);
+    std::vector<int32_t> prompt = tokenizer->encode(std::string_view(d.text).substr(0, split));
+    if (tokenizer->bos()) prompt.insert(prompt.begin(), *tokenizer->bos());
+    std::vector<int32_t> completion = tokenizer->encode(std::string_view(d.text).substr(split));
+    if (tokenizer->eos()) completion.push_back(*tokenizer->eos());
+    if (prompt.empty()) {  // no BOS: the first token cannot be predicted
+      prompt.push_back(completion.front());
+      completion.erase(completion.begin());
+    }
+    if (prompt.size() >= longest || completion.empty()) continue;
+    completion.resize(std::min(completion.size(), longest - prompt.size()));
+    batch.tokens += static_cast<int64_t>(completion.size());
+    batch.prompts.push_back(std::move(prompt));
+    batch.completions.push_back(std::move(completion));
+  }
+  batch.next_document = document;
+  return batch;
+}
+
+std::string formatted(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+// Where the recipe says how to judge answers: how much of the task the model can do.
+void LikelihoodStage::evaluate_now(MetricsRow& row) {
+  if (options.rewards.empty()) return;
+  const auto& specs = options.eval.data.empty() ? options.data : options.eval.data;
+  const uint64_t seed = static_cast<uint64_t>(context.recipe.seed);
+  const auto source = open_problems(specs, Split::heldout, seed);
+  EvaluationInput input;
+  const int64_t wanted = options.eval.problems > 0 ? options.eval.problems : 512;
+  const int64_t count = source->size() < 0 ? wanted : std::min(wanted, source->size());
+  for (int64_t i = 0; i < count; ++i) input.problems.push_back(source->at(i));
+  input.prompt = options.prompt;
+  input.sampling = options.sampling;
+  input.sampling.max_tokens = options.max_tokens;
+  input.n = options.eval.n;
+  input.k = options.eval.k;
+  input.seed = make_key(seed, hash64("eval"), static_cast<uint64_t>(context.index));
+  RewardSet rewards(options.rewards);
+  Engine engine(*model, tokenizer.get());
+  const Evaluation e =
+      evaluate(engine, *tokenizer, rewards, input, [&](int64_t, int64_t done, int64_t all) {
+        context.display.progress("evaluating on held-out problems", done, all);
+      });
+  const std::string task = input.problems.front().source;
+  row.set(cat("eval/", task, "/pass@1"), e.pass1);
+  row.set(cat("eval/", task, "/pass@1_se"), e.pass1_se);
+  std::string line = cat("held-out ", task, " after step ", step, ": pass@1 ",
+                         formatted("%.3f", e.pass1), " +- ", formatted("%.3f", e.pass1_se));
+  for (const auto& [k, value] : e.pass_k) {
+    row.set(cat("eval/", task, "/pass@", k), value);
+    line += cat(", pass@", k, " ", formatted("%.3f", value));
+  }
+  row.set(cat("eval/", task, "/format"), e.format);
+  row.set(cat("eval/", task, "/mean_length"), e.mean_length);
+  context.display.note(line + cat(", format ", formatted("%.3f", e.format), ", length ",
+                                  formatted("%.1f", e.mean_length)));
+}
+
+void LikelihoodStage::save() {
+  context.metrics.sync();
+  const Json state = {{"next_document", next_document},
+                      {"tokens", tokens},
+                      {"sizes", sizes_json(context.metrics.sizes())}};
+  save_checkpoint(context.directory + "/checkpoints", step, *model, trainer.optimizer(), {}, state,
+                  tokenizer_directory, options.checkpoint.keep);
+}
+
+}  // namespace
+
+RunEnd run_likelihood_stage(StageContext& context) {
+  LikelihoodStage s(context);
+  const Json state = resume_stage(context, *s.model, s.trainer.optimizer(), {});
+  if (!state.is_null()) {
+    s.step = state.at("step").get<int64_t>();
+    s.next_document = state.at("next_document").get<int64_t>();
+    s.tokens = state.at("tokens").get<int64_t>();
+    context.display.note(cat("going on after step ", s.step, " of ", s.options.steps));
+  }
+  CheckpointClock clock(s.options.checkpoint);
+  // The next batch is made while this one trains.
+  const auto prepare = [&s](int64_t document) {
+    return std::async(std::launch::async, [&s, document] { return s.batch_from(document); });
+  };
+  std::future<DocumentBatch> next = prepare(s.next_document);
+  const int64_t line_every = std::max<int64_t>(s.options.steps / 50, 1);
+  while (s.step < s.options.steps) {
+    const Timer timer;
+    const DocumentBatch batch = next.get();
+    next = prepare(batch.next_document);
+    const double lr = s.options.optimizer.lr * learning_rate_factor(s.options.optimizer.schedule,
+                                                                    s.step, s.options.steps);
+    const auto result = s.trainer.likelihood_step(batch.sequences(), {}, lr);
+    ++s.step;
+    s.next_document = batch.next_document;
+    s.tokens += result.tokens;
+    MetricsRow row, timing;
+    row.set("loss", result.loss);
+    row.set("grad_norm", result.gradient_norm);
+    row.set("learning_rate", lr);
+    row.set("num_tokens", s.tokens);
+    if (s.step == s.options.steps ||
+        (s.options.eval.every > 0 && s.step % s.options.eval.every == 0)) {
+      s.evaluate_now(row);
+    }
+    context.metrics.write_metrics(s.options.name, s.step, row);
+    const double seconds = timer.seconds();
+    timing.set("step_time", seconds);
+    timing.set("tokens_per_second", static_cast<double>(result.tokens) / seconds);
+    context.metrics.write_timing(s.options.name, s.step, timing);
+    context.display.progress(s.options.name, s.step, s.options.steps);
+    if (s.step % line_every == 0 || s.step == s.options.steps) {
+      context.display.step(
+          s.step, s.options.steps,
+          {{"loss", formatted("%.4f", result.loss)},
+           {"grad", formatted("%.2f", result.gradient_norm)},
+           {"lr", formatted("%.2e", lr)},
+           {"tokens", cat(s.tokens)},
+           {"tok/s", formatted("%.0f", static_cast<double>(result.tokens) / seconds)}});
+    }
+    const RunEnd reason = stop_reason(context);
+    if (reason != RunEnd::finished || clock.due(s.step)) s.save();
+    if (reason != RunEnd::finished && s.step < s.options.steps) return reason;
+  }
+  s.save();
+  const std::string path = context.directory + "/model";
+  save_model(*s.model, path + ".tmp", s.tokenizer_directory, at::kBFloat16);
+  publish_directory(path + ".tmp", path);
+  return RunEnd::finished;
+}
+
+}  // namespace hone

@@ -1,0 +1,351 @@
+#include "train/rl_stage.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "rollouts/record.h"
+
+namespace hone {
+namespace fs = std::filesystem;
+namespace {
+
+std::unique_ptr<Transformer> open_model(const StageContext& c, bool trainable) {
+  ModelPlace place = c.place;
+  place.trainable = trainable;
+  if (!c.random_weights) return load_model(c.model_directory, place);
+  auto model = std::make_unique<Transformer>(load_model_config(c.model_directory), place);
+  model->initialize(static_cast<uint64_t>(c.recipe.seed));
+  return model;
+}
+
+std::vector<Problem> open_heldout(const StageOptions& options, uint64_t seed) {
+  const auto& specs = options.eval.data.empty() ? options.data : options.eval.data;
+  const auto source = open_problems(specs, Split::heldout, seed);
+  constexpr int64_t kOfEndless = 512;
+  int64_t n = source->size() < 0 ? kOfEndless : source->size();
+  if (options.eval.problems > 0) n = std::min(n, options.eval.problems);
+  std::vector<Problem> heldout;
+  for (int64_t i = 0; i < n; ++i) heldout.push_back(source->at(i));
+  return heldout;
+}
+
+std::string formatted(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+std::string best_path(const std::string& directory, int64_t step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "/best-%06lld", static_cast<long long>(step));
+  return directory + name;
+}
+
+// Keeps the best models that a resume could need: the current one and those that the kept
+// checkpoints name.
+void remove_old_bests(const std::string& directory, int64_t best_step) {
+  std::vector<std::string> needed{best_path(directory, best_step)};
+  for (const std::string& checkpoint : list_checkpoints(directory + "/checkpoints")) {
+    const Json state = Json::parse(read_file(checkpoint + "/state.json"), nullptr, false);
+    if (state.is_object()) needed.push_back(best_path(directory, state.value("best_step", -1)));
+  }
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string path = entry.path().string();
+    if (entry.path().filename().string().rfind("best-", 0) == 0 &&
+        std::find(needed.begin(), needed.end(), path) == needed.end()) {
+      fs::remove_all(path);
+    }
+  }
+}
+
+double scores_mean(const std::vector<Group>& groups, const std::string& name, int64_t& count) {
+  double sum = 0;
+  count = 0;
+  for (const Group& group : groups) {
+    for (const auto& [reward, scores] : group.scores) {
+      if (reward != name) continue;
+      for (const Score& score : scores) {
+        if (!score.value) continue;
+        sum += *score.value;
+        ++count;
+      }
+    }
+  }
+  return count ? sum / static_cast<double>(count) : 0;
+}
+
+}  // namespace
+
+RlStage::RlStage(StageContext& c)
+    : context(c),
+      options(c.stage),
+      tokenizer(load_tokenizer(c.model_directory)),
+      model(open_model(c, /*trainable=*/true)),
+      reference(needs_reference(options.objective) ? open_model(c, false) : nullptr),
+      problems(open_problems(options.data, Split::train, static_cast<uint64_t>(c.recipe.seed))),
+      heldout(open_heldout(options, static_cast<uint64_t>(c.recipe.seed))),
+      rewards(options.rewards),
+      trainer(*model, options.optimizer,
+              {options.micro_batch_tokens, options.sampling.temperature}),
+      engine(*model, tokenizer.get()),
+      prompt(make_prompt_template(options.prompt)),
+      sampling(options.sampling) {
+  sampling.max_tokens = options.max_tokens;
+}
+
+NamedTensors RlStage::more_state() const {
+  if (!reference || options.objective.kl.reference_refresh == 0) return {};
+  return {{"reference", reference->weights().value()}};
+}
+
+void RlStage::resume_or_begin() {
+  const Json state = resume_stage(context, *model, trainer.optimizer(), more_state());
+  if (reference) reference->weights().weights_changed();
+  if (state.is_null()) {
+    evaluate_now();
+    context.metrics.write_metrics(options.name, 0, evaluation_);
+    evaluation_ = {};
+    return;
+  }
+  step = state.at("step").get<int64_t>();
+  tokens = state.at("tokens").get<int64_t>();
+  best_score = state.at("best_score").get<double>();
+  best_step = state.at("best_step").get<int64_t>();
+  context.display.note(cat("going on after step ", step, " of ", options.steps));
+}
+
+void RlStage::start_step() {
+  seconds_.clear();
+  evaluation_ = {};
+  step_timer_.restart();
+  phase_timer_.restart();
+}
+
+void RlStage::phase(const char* name) {
+  seconds_.emplace_back(name, phase_timer_.seconds());
+  phase_timer_.restart();
+  kill_point(name);
+}
+
+double RlStage::learning_rate() const {
+  return options.optimizer.lr *
+         learning_rate_factor(options.optimizer.schedule, step, options.steps);
+}
+
+GroupOptions RlStage::group_options() const {
+  const int64_t room = model->config().max_positions - options.max_tokens;
+  const int64_t limit = options.max_prompt_tokens > 0
+                            ? std::min(options.max_prompt_tokens, room)
+                            : std::max<int64_t>(room, 1);
+  return {options.group_size, limit, tokenizer->bos().has_value()};
+}
+
+SampleProgress RlStage::progress(const std::string& what) {
+  const std::string label = step < options.steps ? cat("step ", step + 1, ", ", what) : what;
+  return [this, label](int64_t, int64_t done, int64_t all) {
+    context.display.progress(label, done, all);
+  };
+}
+
+Trainer::Progress RlStage::update_progress() {
+  const std::string label = cat("step ", step + 1, ", updating");
+  return [this, label](int64_t done, int64_t all) { context.display.progress(label, done, all); };
+}
+
+bool RlStage::evaluation_due() const {
+  return step == options.steps || (options.eval.every > 0 && step % options.eval.every == 0);
+}
+
+std::string RlStage::evaluation_path(int64_t at_step) const {
+  char name[48];
+  std::snprintf(name, sizeof name, "/evals/step-%06lld.jsonl", static_cast<long long>(at_step));
+  return context.directory + name;
+}
+
+void RlStage::evaluate_now() {
+  EvaluationInput input;
+  input.problems = heldout;
+  input.prompt = options.prompt;
+  input.sampling = sampling;
+  input.n = options.eval.n;
+  input.k = options.eval.k;
+  input.seed = make_key(seed(), hash64("eval"), static_cast<uint64_t>(context.index));
+  input.max_prompt_tokens = group_options().max_prompt_tokens;
+  const Evaluation e =
+      evaluate(engine, *tokenizer, rewards, input, progress("evaluating on held-out problems"));
+  write_rollouts(evaluation_path(step), e.groups);
+  const std::string task = heldout.empty() ? "heldout" : heldout.front().source;
+  const auto set = [&](const std::string& name, double value) {
+    evaluation_.set(cat("eval/", task, "/", name), value);
+  };
+  set("pass@1", e.pass1);
+  set("pass@1_se", e.pass1_se);
+  for (const auto& [k, value] : e.pass_k) set(cat("pass@", k), value);
+  set("format", e.format);
+  set("mean_length", e.mean_length);
+  set("truncated", e.truncated);
+  keep_best(e.pass1);
+  std::string line = cat("held-out ", task, " after step ", step, ": pass@1 ",
+                         formatted("%.3f", e.pass1), " +- ", formatted("%.3f", e.pass1_se));
+  for (const auto& [k, value] : e.pass_k) line += cat(", pass@", k, " ", formatted("%.3f", value));
+  line += cat(", format ", formatted("%.3f", e.format), ", length ",
+              formatted("%.1f", e.mean_length), " (", e.problems, " problems x ", e.n, ")");
+  context.display.note(line);
+  phase("eval");
+}
+
+void RlStage::keep_best(double score) {
+  if (score <= best_score && best_step >= 0) return;
+  best_score = score;
+  best_step = step;
+  const std::string path = best_path(context.directory, step);
+  save_model(*model, path + ".tmp", context.model_directory, at::kBFloat16);
+  publish_directory(path + ".tmp", path);
+}
+
+void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
+                       const UpdateResult& result) {
+  const double n = static_cast<double>(r.sequences.size());
+  int64_t step_tokens = 0, longest = 0, shortest = INT64_MAX, truncated = 0;
+  for (size_t i = 0; i < r.sequences.size(); ++i) {
+    const int64_t length = static_cast<int64_t>(r.sequences[i].completion.size());
+    step_tokens += length;
+    longest = std::max(longest, length);
+    shortest = std::min(shortest, length);
+    truncated += r.rows[i].truncated;
+  }
+  tokens += step_tokens;
+  MetricsRow row;
+  row.set("reward", r.advantage.reward_mean);
+  row.set("reward_std", r.advantage.reward_std);
+  for (const RewardSpec& spec : rewards.specs()) {
+    int64_t count = 0;
+    const std::string& name = spec.as.empty() ? spec.name : spec.as;
+    const double mean = scores_mean(groups, name, count);
+    if (count) row.set(cat("rewards/", name, "/mean"), mean);
+  }
+  int64_t errors = 0, no_answer = 0;
+  for (const Group& group : groups) {
+    for (const auto& [name, scores] : group.scores) {
+      for (const Score& s : scores) {
+        no_answer += s.status == Status::no_answer;
+        errors += s.status == Status::verifier_error || s.status == Status::timeout ||
+                  s.status == Status::bad_reference;
+      }
+    }
+  }
+  row.set("completions/mean_length", static_cast<double>(step_tokens) / n);
+  row.set("completions/min_length", shortest);
+  row.set("completions/max_length", longest);
+  row.set("completions/clipped_ratio", static_cast<double>(truncated) / n);
+  row.set("frac_reward_zero_std", static_cast<double>(r.advantage.zero_variance_groups) /
+                                      static_cast<double>(r.advantage.groups));
+  row.set("loss", result.loss);
+  for (const auto& [name, value] : objective_metrics(result.stats)) row.set(name, value);
+  row.set("grad_norm", result.gradient_norm);
+  row.set("learning_rate", options.optimizer.lr * learning_rate_factor(options.optimizer.schedule,
+                                                                       step - 1, options.steps));
+  row.set("num_tokens", tokens);
+  row.set("logp_diff_max", result.sampler_difference);
+  row.set("verifier_errors", errors);
+  row.set("no_answer", no_answer);
+  for (const auto& [name, value] : evaluation_.values) {
+    std::visit([&, key = name](const auto& v) { row.set(key, v); }, value);
+  }
+  write_rollouts(rollout_path(context.directory, step), groups);
+  context.metrics.write_metrics(options.name, step, row);
+  kill_point("metrics");
+
+  phase("log");
+  const double total = step_timer_.seconds();
+  MetricsRow timing;
+  timing.set("step_time", total);
+  double sampling_seconds = 0;
+  for (const auto& [name, value] : seconds_) {
+    timing.set("time/" + name, value);
+    if (name == "sample") sampling_seconds = value;
+  }
+  timing.set("tokens_per_second", static_cast<double>(step_tokens) / total);
+  timing.set("sample_tokens_per_second", static_cast<double>(step_tokens) / sampling_seconds);
+  context.metrics.write_timing(options.name, step, timing);
+
+  std::vector<std::pair<std::string, std::string>> fields;
+  fields.emplace_back("reward", formatted("%.3f", r.advantage.reward_mean));
+  for (const RewardSpec& spec : rewards.specs()) {
+    const std::string& name = spec.as.empty() ? spec.name : spec.as;
+    if (const double* mean = row.find_double(cat("rewards/", name, "/mean"))) {
+      fields.emplace_back(name, formatted("%.3f", *mean));
+    }
+  }
+  fields.emplace_back("length", formatted("%.1f", static_cast<double>(step_tokens) / n));
+  if (const double* h = row.find_double("entropy")) {
+    fields.emplace_back("entropy", formatted("%.3f", *h));
+  }
+  if (const double* kl = row.find_double("kl")) fields.emplace_back("kl", formatted("%.4f", *kl));
+  fields.emplace_back("grad", formatted("%.2f", result.gradient_norm));
+  fields.emplace_back("tok/s", formatted("%.0f", static_cast<double>(step_tokens) / total));
+  std::string phases;
+  for (const auto& [name, value] : seconds_) {
+    if (name != "log" && value >= 0.005) phases += cat(phases.empty() ? "" : " ", name, " ", formatted("%.2f", value));
+  }
+  fields.emplace_back("s", cat(formatted("%.2f", total), " (", phases, ")"));
+  context.display.step(step, options.steps, fields);
+  const int64_t every = std::max<int64_t>(options.steps / 5, 1);
+  if (step % every == 0 && !groups.empty()) {
+    const Group& group = groups.front();
+    context.display.sample(cat("a sample of step ", step, ", reward ",
+                               group.rewards[0] ? formatted("%.2f", *group.rewards[0]) : "none"),
+                           group.prompt, group.completions[0].text);
+  }
+}
+
+void RlStage::save() {
+  Json state = {{"tokens", tokens}, {"best_score", best_score}, {"best_step", best_step}};
+  context.metrics.sync();
+  state["sizes"] = sizes_json(context.metrics.sizes());
+  save_checkpoint(context.directory + "/checkpoints", step, *model, trainer.optimizer(),
+                  more_state(), state, context.model_directory, options.checkpoint.keep);
+  remove_old_bests(context.directory, best_step);
+}
+
+// The same held-out problems answered by the base and by the trained model.
+void RlStage::write_examples() {
+  const auto before = read_rollouts(evaluation_path(0));
+  const auto after = read_rollouts(evaluation_path(step));
+  std::string lines;
+  constexpr size_t kExamples = 8;
+  for (size_t i = 0; i < std::min({before.size(), after.size(), kExamples}); ++i) {
+    const auto side = [](const RecordedCompletion& c) {
+      Json j = {{"text", c.text}, {"tokens", c.tokens}};
+      j["reward"] = c.reward ? Json(*c.reward) : Json(nullptr);
+      return j;
+    };
+    lines += to_line({{"stage", options.name},
+                      {"problem", before[i].id},
+                      {"prompt", before[i].prompt},
+                      {"answer", before[i].answer},
+                      {"base", side(before[i].completions.front())},
+                      {"trained", side(after[i].completions.front())}}) +
+             "\n";
+  }
+  write_file_atomic(context.run_directory + "/examples.jsonl", lines);
+}
+
+void RlStage::finish() {
+  save();
+  kill_point("finish");
+  write_examples();
+  const std::string path = context.directory + "/model";
+  fs::remove_all(path + ".tmp");
+  fs::copy(best_path(context.directory, best_step), path + ".tmp", fs::copy_options::recursive);
+  publish_directory(path + ".tmp", path);
+}
+
+}  // namespace hone

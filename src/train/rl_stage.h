@@ -1,0 +1,89 @@
+// Everything an RL stage holds and does around the loop of grpo.cpp: opening, evaluating, logging,
+// saving, finishing.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "engine/engine.h"
+#include "rewards/reward.h"
+#include "rollouts/groups.h"
+#include "text/tokenizer.h"
+#include "train/evaluate.h"
+#include "train/stage.h"
+#include "train/trainer.h"
+
+namespace hone {
+
+// The completions of one step, group after group; index i everywhere.
+struct Rollout {
+  std::vector<TrainingSequence> sequences;  // views into the groups
+  std::vector<Trainer::PolicyRow> rows;
+  std::vector<std::optional<double>> rewards;
+  std::vector<int64_t> group_ids;
+  AdvantageResult advantage;
+};
+
+struct UpdateResult {
+  ObjectiveStats stats;
+  double loss = 0, gradient_norm = 0;  // means over the updates
+  double sampler_difference = 0;
+};
+
+struct RlStage {
+  StageContext& context;
+  const StageOptions& options;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Transformer> model;
+  std::unique_ptr<Transformer> reference;  // where the objective has a KL term
+  std::unique_ptr<ProblemSource> problems;
+  std::vector<Problem> heldout;
+  RewardSet rewards;
+  Trainer trainer;
+  Engine engine;
+  PromptTemplate prompt;
+  SamplingOptions sampling;
+
+  // What a checkpoint keeps beside weights and moments.
+  int64_t step = 0;        // rollouts done
+  int64_t tokens = 0;      // completion tokens sampled
+  double best_score = -1;  // of evaluation, and when
+  int64_t best_step = -1;
+
+  explicit RlStage(StageContext& context);
+
+  void resume_or_begin();
+  void start_step();
+  void phase(const char* name);  // ends a phase: its seconds since the last call go to timing.jsonl
+  double share_done() const {
+    return static_cast<double>(step) / static_cast<double>(options.steps);
+  }
+  double learning_rate() const;
+  bool evaluation_due() const;
+  void evaluate_now();
+  void log_step(const std::vector<Group>& groups, const Rollout& rollout,
+                const UpdateResult& result);
+  void save();
+  void finish();
+
+  uint64_t seed() const { return static_cast<uint64_t>(context.recipe.seed); }
+  GroupOptions group_options() const;
+  SampleProgress progress(const std::string& what);
+  Trainer::Progress update_progress();
+
+ private:
+  NamedTensors more_state() const;
+  std::string evaluation_path(int64_t at_step) const;
+  void keep_best(double score);
+  void write_examples();
+
+  MetricsRow evaluation_;  // of this step, until it is logged
+  std::vector<std::pair<std::string, double>> seconds_;
+  Timer step_timer_, phase_timer_;
+  int64_t shown_samples_ = 0;
+};
+
+}  // namespace hone

@@ -1,0 +1,231 @@
+#include "train/run.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <yaml-cpp/yaml.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "kernels/cpu_kernels.h"
+#include "train/report/report.h"
+#include "train/stage.h"
+#include "train/summary.h"
+
+namespace hone {
+namespace fs = std::filesystem;
+namespace {
+
+std::string stage_directory(const std::string& run, size_t index, const StageOptions& stage) {
+  char number[8];
+  std::snprintf(number, sizeof number, "%02zu-", index + 1);
+  return run + "/stages/" + number + stage.name;
+}
+
+// The first key at which two resolved recipes differ, "" if they are the same.
+std::string difference(const YAML::Node& a, const YAML::Node& b, const std::string& path) {
+  if (a.Type() != b.Type()) return path;
+  if (a.IsScalar()) return a.Scalar() == b.Scalar() ? "" : path;
+  if (a.IsSequence()) {
+    if (a.size() != b.size()) return path;
+    for (size_t i = 0; i < a.size(); ++i) {
+      const std::string d = difference(a[i], b[i], cat(path, "[", i, "]"));
+      if (!d.empty()) return d;
+    }
+    return "";
+  }
+  if (!a.IsMap()) return "";
+  for (const auto& entry : a) {
+    const std::string key = entry.first.Scalar();
+    const std::string full = path.empty() ? key : path + "." + key;
+    if (full == "max_time") continue;  // says when to stop, not what to compute
+    if (!b[key]) return full;
+    const std::string d = difference(entry.second, b[key], full);
+    if (!d.empty()) return d;
+  }
+  for (const auto& entry : b) {
+    const std::string key = entry.first.Scalar();
+    if (!a[key]) return path.empty() ? key : path + "." + key;
+  }
+  return "";
+}
+
+// Makes the run's directory, or checks that the one there is of this recipe.
+void open_directory(const Recipe& recipe, const RunOptions& options) {
+  const std::string& dir = options.directory;
+  const std::string recipe_path = dir + "/recipe.yaml";
+  const std::string text = recipe_text(recipe);
+  if (fs::exists(recipe_path)) {
+    if (!options.resume) {
+      throw UserError(cat(dir, ": a run is already there; go on with it by --resume, or choose "
+                          "another place by --out DIR"));
+    }
+    YAML::Node found;
+    try {
+      found = YAML::Load(read_file(recipe_path));
+    } catch (const YAML::Exception& e) {
+      throw UserError(cat(recipe_path, ": not valid YAML: ", e.what()));
+    }
+    const std::string key = difference(found, YAML::Load(text), "");
+    if (!key.empty()) {
+      throw UserError(cat("--resume: the recipe differs from the run's own at `", key, "` (",
+                          recipe_path, "); undo the change, or choose another place by --out DIR"));
+    }
+    return;
+  }
+  std::error_code ec;
+  if (fs::exists(dir, ec) && !(fs::is_directory(dir, ec) && fs::is_empty(dir, ec))) {
+    throw UserError(cat(dir, ": something else is there; choose another place by --out DIR"));
+  }
+  fs::create_directories(dir, ec);
+  if (ec) throw UserError(cat(dir, ": cannot be made: ", ec.message()));
+  write_file_atomic(recipe_path, text);
+}
+
+// The directory of the model a stage begins with: a path, or an earlier stage's result.
+std::string model_of(const Recipe& recipe, size_t index, const std::string& run) {
+  const StageOptions& stage = recipe.stages[index];
+  if (stage.kind == "pretrain") return "";
+  for (size_t i = 0; i < index; ++i) {
+    if (recipe.stages[i].name == stage.model) {
+      return stage_directory(run, i, recipe.stages[i]) + "/model";
+    }
+  }
+  const std::string path = find_path(stage.model);
+  if (!fs::exists(path)) {
+    throw UserError(cat("stage '", stage.name, "': model '", stage.model,
+                        "' is neither a directory nor an earlier stage"));
+  }
+  return path;
+}
+
+// What the run was made from: hashes of the recipe, the program, the models it begins with.
+void write_provenance(const Recipe& recipe, const std::string& run, const ModelPlace& place) {
+  Json j = {{"recipe_sha256", sha256_file(run + "/recipe.yaml")},
+            {"program_sha256", sha256_file("/proc/self/exe")},
+            {"device", place.device.str()},
+            {"dtype", at::toString(place.dtype)},
+            {"threads", kernels::num_threads()},
+            {"models", Json::object()}};
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const StageOptions& stage = recipe.stages[i];
+    const std::string weights = find_path(stage.model) + "/model.safetensors";
+    if (!stage.model.empty() && fs::exists(weights)) {
+      j["models"][stage.model] = sha256_file(weights);
+    }
+  }
+  write_file_atomic(run + "/provenance.json", j.dump(2) + "\n");
+}
+
+std::string describe_stage(const StageOptions& s) {
+  if (s.kind != "rl") {
+    return cat("stage ", s.name, ": ", s.kind, ", ", s.steps, " steps of ", s.batch_tokens,
+               " tokens");
+  }
+  return cat("stage ", s.name, ": RL (", s.objective.preset, "), ", s.steps, " steps of ",
+             s.prompts_per_step, " prompts x ", s.group_size, " completions of at most ",
+             s.max_tokens, " tokens");
+}
+
+}  // namespace
+
+void set_threads(int64_t threads) {
+  if (threads <= 0) {
+    threads = std::max<int64_t>(1, static_cast<int64_t>(std::thread::hardware_concurrency()));
+    if (const char* omp = std::getenv("OMP_NUM_THREADS")) {
+      threads = std::max<int64_t>(1, std::atoll(omp));
+    }
+  }
+  kernels::set_num_threads(static_cast<int>(threads));
+  at::set_num_threads(static_cast<int>(threads));
+}
+
+ModelPlace choose_place(const std::string& device, const std::string& dtype, bool trainable) {
+  ModelPlace place;
+  place.trainable = trainable;
+  const bool cuda = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
+  if (device == "auto") {
+    place.device = cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  } else if (device == "cpu") {
+    place.device = at::Device(at::kCPU);
+  } else if (device == "cuda" || device.rfind("cuda:", 0) == 0) {
+    const std::string number = device.size() > 5 ? device.substr(5) : "0";
+    if (number.empty() || number.find_first_not_of("0123456789") != std::string::npos) {
+      throw UserError(cat("device: expected auto, cpu or cuda[:N], found '", device, "'"));
+    }
+    const int count = cuda ? at::detail::getCUDAHooks().deviceCount() : 0;
+    if (std::stoi(number) >= count) {
+      throw UserError(cat("device ", device, ": this machine has ", count,
+                          " CUDA devices that LibTorch can use (hone doctor says more)"));
+    }
+    place.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(std::stoi(number)));
+  } else {
+    throw UserError(cat("device: expected auto, cpu or cuda[:N], found '", device, "'"));
+  }
+  if (dtype == "bfloat16" && place.device.is_cpu()) {
+    throw UserError("dtype bfloat16: the CPU computes in float32; leave dtype at auto");
+  }
+  place.dtype = place.device.is_cuda() && dtype != "float32" ? at::kBFloat16 : at::kFloat;
+  return place;
+}
+
+RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
+  set_threads(recipe.threads);
+  const ModelPlace place = choose_place(recipe.device, recipe.dtype, true);
+  if (recipe.exact && place.device.is_cuda()) {
+    throw UserError("exact: true: the GPU's sampler and trainer agree within bfloat16's rounding "
+                    "only; use device=cpu, or leave exact off");
+  }
+  for (size_t i = 0; i < recipe.stages.size(); ++i) model_of(recipe, i, options.directory);
+  open_directory(recipe, options);
+  Display display(options.display);
+  MetricsWriter metrics(options.directory);
+  const Timer timer;
+  std::string header = cat("hone train: ", recipe.name, ", seed ", recipe.seed, ", on ",
+                           place.device.str(), ", ", kernels::num_threads(), " threads\n");
+  for (const StageOptions& stage : recipe.stages) header += "  " + describe_stage(stage) + "\n";
+  header += cat("  writes to ", options.directory,
+                "; Ctrl-C finishes the step, saves and says how to go on");
+  display.note(header);
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const StageOptions& stage = recipe.stages[i];
+    const std::string directory = stage_directory(options.directory, i, stage);
+    const std::string finished = directory + "/finished.json";
+    if (fs::exists(finished)) continue;
+    std::error_code ec;
+    fs::create_directories(directory, ec);
+    if (ec) throw RunError(cat(directory, ": cannot be made: ", ec.message()));
+    StageContext context{recipe,    stage,
+                         static_cast<int64_t>(i), options.directory,
+                         directory, model_of(recipe, i, options.directory),
+                         place,     options.random_weights,
+                         metrics,   display,
+                         timer};
+    const RunEnd end =
+        stage.kind == "rl" ? run_rl_stage(context) : run_likelihood_stage(context);
+    if (end != RunEnd::finished) {
+      display.note(cat("saved; go on with: hone train ... --resume --out ", options.directory));
+      return end;
+    }
+    write_file_atomic(finished, "{}\n");
+    kill_point("stage_finished");
+  }
+  const std::string last = stage_directory(options.directory, recipe.stages.size() - 1,
+                                           recipe.stages.back()) + "/model";
+  const std::string published = options.directory + "/model";
+  fs::remove_all(published + ".tmp");
+  fs::copy(last, published + ".tmp", fs::copy_options::recursive);
+  publish_directory(published + ".tmp", published);
+  write_provenance(recipe, options.directory, place);
+  write_report({options.directory}, options.directory + "/report.html");
+  display.note(run_summary(options.directory, options.display.terminal));
+  return RunEnd::finished;
+}
+
+}  // namespace hone

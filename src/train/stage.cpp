@@ -1,0 +1,56 @@
+#include "train/stage.h"
+
+#include <csignal>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace hone {
+
+volatile std::sig_atomic_t stop_signal = 0;
+
+RunEnd stop_reason(const StageContext& context) {
+  if (stop_signal == SIGINT) return RunEnd::interrupted;
+  if (stop_signal != 0) return RunEnd::terminated;
+  const double limit = context.recipe.max_time;
+  return limit > 0 && context.run_timer.seconds() > limit ? RunEnd::out_of_time : RunEnd::finished;
+}
+
+bool CheckpointClock::due(int64_t step) {
+  const bool by_steps = options_.every_steps > 0 && step % options_.every_steps == 0;
+  const bool by_time =
+      options_.every_minutes > 0 && since_.seconds() > 60 * options_.every_minutes;
+  if (by_steps || by_time) since_.restart();
+  return by_steps || by_time;
+}
+
+Json sizes_json(const MetricsSizes& sizes) {
+  return {{"metrics", sizes.metrics}, {"timing", sizes.timing}, {"events", sizes.events}};
+}
+
+MetricsSizes sizes_from_json(const Json& json) {
+  return {json.at("metrics").get<int64_t>(), json.at("timing").get<int64_t>(),
+          json.at("events").get<int64_t>()};
+}
+
+Json resume_stage(StageContext& context, Transformer& model, Optimizer& optimizer,
+                  const NamedTensors& more) {
+  const auto loaded =
+      load_checkpoint(context.directory + "/checkpoints", model, optimizer, more);
+  const std::string begin_path = context.directory + "/begin.json";
+  Json sizes;
+  if (loaded) {
+    sizes = loaded->state.at("sizes");
+  } else if (std::filesystem::exists(begin_path)) {
+    sizes = Json::parse(read_file(begin_path));
+  } else {
+    write_file_atomic(begin_path, sizes_json(context.metrics.sizes()).dump() + "\n");
+    return nullptr;
+  }
+  context.metrics = MetricsWriter();  // closes the files before they are cut
+  context.metrics = MetricsWriter(context.run_directory, sizes_from_json(sizes));
+  return loaded ? loaded->state : Json(nullptr);
+}
+
+}  // namespace hone

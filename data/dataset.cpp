@@ -44,13 +44,13 @@ std::vector<Part> open_parts(const std::vector<DataSpec>& specs, RowKind kind) {
   std::vector<Part> parts;
   for (const DataSpec& spec : specs) {
     if (spec.task.empty() == spec.path.empty()) {
-      throw UserError(cat("data: each entry needs either task or path, found ",
-                          spec.task.empty() ? "neither"
-                                            : "task " + spec.task + " and path " + spec.path));
+      throw UserError(
+          cat("data: each entry needs either task or path, found ",
+              spec.task.empty() ? "neither" : "task " + spec.task + " and path " + spec.path));
     }
     if (!(spec.weight > 0)) {
-      throw UserError(cat("data: ", spec.task, spec.path, ": expected a weight above 0, found ",
-                          spec.weight));
+      throw UserError(
+          cat("data: ", spec.task, spec.path, ": expected a weight above 0, found ", spec.weight));
     }
     Part part;
     part.spec = spec;
@@ -159,11 +159,10 @@ class HeldoutProblems : public ProblemSource {
     for (size_t p = 0; p < parts_.size(); ++p) {
       drawn_.emplace_back();
       if (parts_[p].task) {
-        // Two entries of one task have the same held-out problems only if their options agree.
         drawn_[p] = draw_heldout(*parts_[p].task, make_key(seed, kHeldout));
       }
-      const int64_t n = parts_[p].task ? static_cast<int64_t>(drawn_[p].size())
-                                       : parts_[p].file->size();
+      const int64_t n =
+          parts_[p].task ? static_cast<int64_t>(drawn_[p].size()) : parts_[p].file->size();
       for (int64_t row = 0; row < n; ++row) {
         order.emplace_back((static_cast<double>(row) + 0.5) / static_cast<double>(n), p, row);
       }

@@ -15,10 +15,10 @@ namespace hone {
 
 // One entry of a recipe's `data`: a task by name or a file.
 struct DataSpec {
-  std::string task;    // a synthetic task, e.g. "sum"
-  std::string path;    // or a JSONL file
+  std::string task;  // a synthetic task, e.g. "sum"
+  std::string path;  // or a JSONL file
   std::string format = "auto";
-  double weight = 1.0;  // share of the mixture
+  double weight = 1.0;                         // share of the mixture
   std::map<std::string, std::string> options;  // the task's own, e.g. operands: 5
 };
 

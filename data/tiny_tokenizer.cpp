@@ -18,11 +18,9 @@ void make_tiny_tokenizer(const std::string& directory, uint64_t seed) {
   options.vocab_size = 512;
   // What the tasks write must be one token each and never part of another, so that a digit has
   // one form wherever it stands.
-  options.user_pieces = {"\n",       "<think>",   "</think>", "<answer>", "</answer>",
-                         " ok",      " wait",     "Q:",       "A:",       "0",
-                         "1",        "2",         "3",        "4",        "5",
-                         "6",        "7",         "8",        "9",        "+",
-                         "-",        "*",         "/",        "="};
+  options.user_pieces = {"\n", "<think>", "</think>", "<answer>", "</answer>", " ok", " wait", "Q:",
+                         "A:", "0",       "1",        "2",        "3",         "4",   "5",     "6",
+                         "7",  "8",       "9",        "+",        "-",         "*",   "/",     "="};
   train_sentencepiece(texts, options, directory);
 }
 

@@ -106,7 +106,8 @@ Problem problem_of_row(const Json& row, const std::string& format, const std::st
     p.fields["solution_text"] = solution;
     p.fields["answer"] = after_hashes(solution, where);
   } else if (format == "math" && !row.contains("answer") && !row.contains("solution")) {
-    throw UserError(cat(where, ": expected answer or solution (format math), found ", keys_of(row)));
+    throw UserError(
+        cat(where, ": expected answer or solution (format math), found ", keys_of(row)));
   }
   return p;
 }

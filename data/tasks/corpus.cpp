@@ -20,10 +20,14 @@ std::string tagged(const std::string& work, const std::string& answer) {
 // The four ways in which a page has its tags wrong.
 std::string broken(const std::string& work, const std::string& answer, Rng& rng) {
   switch (rng.below(4)) {
-    case 0: return " <think>\n" + work + "\n<answer>" + answer + "</answer>";
-    case 1: return " <think>\n" + work + "\n</think>\n" + answer;
-    case 2: return " " + work + "\nso " + answer;
-    default: return " <think>\n" + work + "\n</think>\n<answer>" + answer;
+    case 0:
+      return " <think>\n" + work + "\n<answer>" + answer + "</answer>";
+    case 1:
+      return " <think>\n" + work + "\n</think>\n" + answer;
+    case 2:
+      return " " + work + "\nso " + answer;
+    default:
+      return " <think>\n" + work + "\n</think>\n<answer>" + answer;
   }
 }
 
@@ -53,8 +57,8 @@ CorpusMix read_mix(TaskOptions& options, const CorpusMix& defaults) {
   share("slip_check", m.slip[2], "chance of an error, then corrected, in a line of checked work");
   const auto at_most_one = [&](double sum, const char* names) {
     if (sum > 1 + 1e-9) {
-      throw UserError(cat("task ", options.task(), ": ", names, " add up to ", sum,
-                          ", expected at most 1"));
+      throw UserError(
+          cat("task ", options.task(), ": ", names, " add up to ", sum, ", expected at most 1"));
     }
   };
   at_most_one(m.drill + m.story, "drill and story");
@@ -105,8 +109,10 @@ std::string write_question(const Question& question, const CorpusMix& mix, Rng& 
       const Worked w = question.work(kind, mix, rng);
       return prompt + broken(joined(w.lines), w.answer, rng);
     }
-    case 2: return prompt + " " + question.answer();
-    case 3: return prompt + " " + question.wrong(rng);
+    case 2:
+      return prompt + " " + question.answer();
+    case 3:
+      return prompt + " " + question.wrong(rng);
     default: {
       const auto kind = static_cast<Work>(1 + draw_weighted(mix.untagged, 3, rng));
       const Worked w = question.work(kind, mix, rng);

@@ -56,9 +56,15 @@ constexpr int64_t kLargest = 999;  // of intermediate values: what the base can 
 // Whole positive results only.
 bool apply(int64_t a, int64_t b, char op, int64_t& value) {
   switch (op) {
-    case '+': value = a + b; break;
-    case '-': value = a - b; break;
-    case '*': value = a * b; break;
+    case '+':
+      value = a + b;
+      break;
+    case '-':
+      value = a - b;
+      break;
+    case '*':
+      value = a * b;
+      break;
     default:
       if (b < 2 || a % b != 0) return false;
       value = a / b;
@@ -167,8 +173,9 @@ class CountdownTask : public Task {
     heldout_ = options.integer("heldout", 512, 1, 1000000, "problems of the held-out split");
     mix_ = read_mix(options, CorpusMix{});
     if (target_max_ < target_min_ + 9) {
-      throw UserError(cat("task countdown: expected target_max to be at least target_min + 9, found ",
-                          target_min_, " and ", target_max_));
+      throw UserError(
+          cat("task countdown: expected target_max to be at least target_min + 9, found ",
+              target_min_, " and ", target_max_));
     }
   }
 
@@ -188,8 +195,10 @@ class CountdownTask : public Task {
 
   Document document(Rng& rng) const override {
     switch (draw_kind(mix_, rng)) {
-      case DocumentKind::drill: return {drill(rng), 0};
-      case DocumentKind::story: return {write_story(rng), 0};
+      case DocumentKind::drill:
+        return {drill(rng), 0};
+      case DocumentKind::story:
+        return {write_story(rng), 0};
       default: {
         const auto [numbers, solution] = draw(Split::train, rng);
         return {write_question(CountdownQuestion(numbers, solution), mix_, rng), 0};

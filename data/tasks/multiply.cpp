@@ -99,8 +99,10 @@ class MultiplyTask : public Task {
 
   Document document(Rng& rng) const override {
     switch (draw_kind(mix_, rng)) {
-      case DocumentKind::drill: return {drill(rng), 0};
-      case DocumentKind::story: return {write_story(rng), 0};
+      case DocumentKind::drill:
+        return {drill(rng), 0};
+      case DocumentKind::story:
+        return {write_story(rng), 0};
       default: {
         const auto [a, b] = draw(Split::train, rng);
         return {write_question(MultiplyQuestion(a, b), mix_, rng), 0};

@@ -52,7 +52,8 @@ class SumQuestion : public Question {
       }
     } else {
       for (size_t i = 1; i < operands_.size(); ++i) {
-        total = claim(split_sum(total, operands_[i]), total + operands_[i], kind, mix, rng, w.lines);
+        total =
+            claim(split_sum(total, operands_[i]), total + operands_[i], kind, mix, rng, w.lines);
       }
     }
     w.answer = std::to_string(total);
@@ -74,8 +75,8 @@ class SumTask : public Task {
     heldout_ = options.integer("heldout", 512, 1, 1000000, "problems of the held-out split");
     mix_ = read_mix(options, CorpusMix{});
     if (max_ < min_ + 9) {
-      throw UserError(cat("task sum: expected max to be at least min + 9, found min ", min_,
-                          ", max ", max_));
+      throw UserError(
+          cat("task sum: expected max to be at least min + 9, found min ", min_, ", max ", max_));
     }
   }
 
@@ -95,9 +96,12 @@ class SumTask : public Task {
 
   Document document(Rng& rng) const override {
     switch (draw_kind(mix_, rng)) {
-      case DocumentKind::drill: return {drill(rng), 0};
-      case DocumentKind::story: return {write_story(rng), 0};
-      default: return {write_question(SumQuestion(draw(Split::train, rng)), mix_, rng), 0};
+      case DocumentKind::drill:
+        return {drill(rng), 0};
+      case DocumentKind::story:
+        return {write_story(rng), 0};
+      default:
+        return {write_question(SumQuestion(draw(Split::train, rng)), mix_, rng), 0};
     }
   }
 

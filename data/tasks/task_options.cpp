@@ -35,8 +35,8 @@ double TaskOptions::share(const std::string& name, double fallback, const std::s
   const char* end = text->data() + text->size();
   const auto [stop, error] = std::from_chars(text->data(), end, value);
   if (error != std::errc() || stop != end || !(value >= 0 && value <= 1)) {
-    throw UserError(cat("task ", task_, ": option ", name, ": expected a number from 0 to 1, found ",
-                        *text));
+    throw UserError(
+        cat("task ", task_, ": option ", name, ": expected a number from 0 to 1, found ", *text));
   }
   return value;
 }

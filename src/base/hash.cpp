@@ -67,7 +67,8 @@ struct Md5 {
   uint32_t state[4] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476};
 
   void block(const uint8_t* p) {
-    static const int shift[4][4] = {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
+    static const int shift[4][4] = {
+        {7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
     // RFC 1321: floor(2^32 * |sin(i + 1)|).
     static const std::array<uint32_t, 64> sine = [] {
       std::array<uint32_t, 64> t;
@@ -86,10 +87,18 @@ struct Md5 {
       uint32_t f;
       int g;
       switch (i / 16) {
-        case 0: f = (b & c) | (~b & d), g = i; break;
-        case 1: f = (d & b) | (~d & c), g = (5 * i + 1) % 16; break;
-        case 2: f = b ^ c ^ d, g = (3 * i + 5) % 16; break;
-        default: f = c ^ (b | ~d), g = (7 * i) % 16; break;
+        case 0:
+          f = (b & c) | (~b & d), g = i;
+          break;
+        case 1:
+          f = (d & b) | (~d & c), g = (5 * i + 1) % 16;
+          break;
+        case 2:
+          f = b ^ c ^ d, g = (3 * i + 5) % 16;
+          break;
+        default:
+          f = c ^ (b | ~d), g = (7 * i) % 16;
+          break;
       }
       const uint32_t sum = a + f + sine[i] + word[g];
       a = d;
@@ -149,7 +158,8 @@ struct Sha256 {
 
   std::string text() const {
     uint8_t bytes[32];
-    for (int i = 0; i < 32; ++i) bytes[i] = static_cast<uint8_t>(state[i / 4] >> (24 - 8 * (i % 4)));
+    for (int i = 0; i < 32; ++i)
+      bytes[i] = static_cast<uint8_t>(state[i / 4] >> (24 - 8 * (i % 4)));
     return hex(bytes, 32);
   }
 };

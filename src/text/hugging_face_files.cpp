@@ -40,9 +40,8 @@ Json merges_of(const std::vector<Piece>& pieces, const std::set<std::string>& us
 }
 
 Json added_token(int id, const std::string& text, bool special) {
-  return {{"id", id},           {"content", text},       {"single_word", false},
-          {"lstrip", false},    {"rstrip", false},       {"normalized", !special},
-          {"special", special}};
+  return {{"id", id},        {"content", text},        {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", !special}, {"special", special}};
 }
 
 }  // namespace
@@ -78,17 +77,18 @@ void write_hugging_face_files(const std::vector<Piece>& pieces,
       {"truncation", nullptr},
       {"padding", nullptr},
       {"added_tokens", added},
-      {"normalizer",
-       {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", space}}},
+      {"normalizer", {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", space}}},
       {"pre_tokenizer", nullptr},
       {"post_processor",
        {{"type", "TemplateProcessing"},
-        {"single", {{{"SpecialToken", {{"id", names[1]}, {"type_id", 0}}}},
-                    {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-        {"pair", {{{"SpecialToken", {{"id", names[1]}, {"type_id", 0}}}},
-                  {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
-                  {{"SpecialToken", {{"id", names[1]}, {"type_id", 1}}}},
-                  {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}}},
+        {"single",
+         {{{"SpecialToken", {{"id", names[1]}, {"type_id", 0}}}},
+          {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+        {"pair",
+         {{{"SpecialToken", {{"id", names[1]}, {"type_id", 0}}}},
+          {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+          {{"SpecialToken", {{"id", names[1]}, {"type_id", 1}}}},
+          {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}}},
         {"special_tokens",
          {{names[1], {{"id", names[1]}, {"ids", {1}}, {"tokens", {names[1]}}}}}}}},
       {"decoder",
@@ -109,9 +109,10 @@ void write_hugging_face_files(const std::vector<Piece>& pieces,
         {"vocab", vocab},
         {"merges", merges_of(pieces, user)}}},
   };
-  const Json special = {
-      {"bos_token", names[1]}, {"eos_token", names[2]}, {"unk_token", names[0]},
-      {"pad_token", names[3]}};
+  const Json special = {{"bos_token", names[1]},
+                        {"eos_token", names[2]},
+                        {"unk_token", names[0]},
+                        {"pad_token", names[3]}};
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"add_bos_token", true},
                  {"add_eos_token", false},

@@ -111,11 +111,20 @@ struct Model {
       out[i].text = library().piece(handle, id);
       out[i].score = library().score(handle, id);
       switch (library().kind(handle, id)) {
-        case HONE_SPM_UNKNOWN: out[i].kind = PieceKind::unknown; break;
-        case HONE_SPM_CONTROL: out[i].kind = PieceKind::control; break;
-        case HONE_SPM_BYTE: out[i].kind = PieceKind::byte; break;
-        case HONE_SPM_UNUSED: out[i].kind = PieceKind::unused; break;
-        default: break;
+        case HONE_SPM_UNKNOWN:
+          out[i].kind = PieceKind::unknown;
+          break;
+        case HONE_SPM_CONTROL:
+          out[i].kind = PieceKind::control;
+          break;
+        case HONE_SPM_BYTE:
+          out[i].kind = PieceKind::byte;
+          break;
+        case HONE_SPM_UNUSED:
+          out[i].kind = PieceKind::unused;
+          break;
+        default:
+          break;
       }
     }
     return out;
@@ -147,11 +156,20 @@ void for_each_field(std::string_view message, F field) {
     uint64_t value = 0;
     size_t length = 0;
     switch (tag & 7) {
-      case 0: value = read_varint(message); break;
-      case 1: length = 8; break;
-      case 2: length = read_varint(message); break;
-      case 5: length = 4; break;
-      default: return;
+      case 0:
+        value = read_varint(message);
+        break;
+      case 1:
+        length = 8;
+        break;
+      case 2:
+        length = read_varint(message);
+        break;
+      case 5:
+        length = 4;
+        break;
+      default:
+        return;
     }
     length = std::min(length, message.size());
     field(tag >> 3, value, message.substr(0, length));
@@ -181,9 +199,8 @@ class SentencePieceTokenizer : public Tokenizer {
       }
     }
     // The longest first: the first match at a place is then the longest.
-    std::stable_sort(special_.begin(), special_.end(), [](const auto& a, const auto& b) {
-      return a.first.size() > b.first.size();
-    });
+    std::stable_sort(special_.begin(), special_.end(),
+                     [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
     for (const auto& [text, id] : special_) special_starts_ += text[0];
     library().special(model_.handle, ids_);
   }
@@ -293,8 +310,8 @@ std::vector<Piece> sentencepiece_pieces(const std::string& bytes, const std::str
   return Model(bytes, path).pieces();
 }
 
-void train_sentencepiece(const std::vector<std::string>& texts, const SentencePieceTraining& options,
-                         const std::string& directory) {
+void train_sentencepiece(const std::vector<std::string>& texts,
+                         const SentencePieceTraining& options, const std::string& directory) {
   std::string user;
   for (const std::string& piece : options.user_pieces) {
     if (piece.find_first_of(",\"") != std::string::npos) {
@@ -302,8 +319,10 @@ void train_sentencepiece(const std::vector<std::string>& texts, const SentencePi
     }
     std::string escaped;
     for (char c : piece) {
-      if (c == ' ') escaped += kSpace;
-      else escaped += c;
+      if (c == ' ')
+        escaped += kSpace;
+      else
+        escaped += c;
     }
     user += (user.empty() ? "" : ",") + escaped;
   }

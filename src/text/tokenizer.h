@@ -57,7 +57,7 @@ struct SentencePieceTraining {
 
 // Trains a sentencepiece BPE model with byte fallback on `texts` and writes `directory`/
 // tokenizer.model and tokenizer_config.json.
-void train_sentencepiece(const std::vector<std::string>& texts, const SentencePieceTraining& options,
-                         const std::string& directory);
+void train_sentencepiece(const std::vector<std::string>& texts,
+                         const SentencePieceTraining& options, const std::string& directory);
 
 }  // namespace hone

@@ -7,7 +7,7 @@
 namespace hone {
 
 struct Utf8Step {
-  size_t length;  // bytes that belong together
+  size_t length;                                 // bytes that belong together
   enum Kind { whole, broken, unfinished } kind;  // unfinished: the text ends inside a character
 };
 

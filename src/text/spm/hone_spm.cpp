@@ -1,6 +1,8 @@
 // libhone_spm.so: everything of sentencepiece behind a C interface. It is a library of its own
 // because sentencepiece's FLAGS_minloglevel (32 bytes) and libc10's variable of the same name
 // (4 bytes) overwrite each other when both are in the global symbol scope; see sentencepiece.cpp.
+#include "text/spm/hone_spm.h"
+
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
@@ -8,8 +10,6 @@
 #include <string>
 #include <unordered_map>
 #include <vector>
-
-#include "text/spm/hone_spm.h"
 
 namespace {
 

@@ -1,0 +1,220 @@
+#include "engine/engine.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/timer.h"
+#include "engine/free_memory.h"
+#include "engine/scheduling/scheduler.h"
+#include "engine/stop_rules.h"
+#include "engine/token_sampling.h"
+
+namespace hone {
+namespace {
+
+// The model's end tokens and the caller's.
+std::vector<int64_t> all_stop_ids(const ModelConfig& config, const SamplingOptions& options) {
+  std::vector<int64_t> ids = config.stop_ids;
+  if (ids.empty() && config.eos >= 0) ids.push_back(config.eos);
+  ids.insert(ids.end(), options.stop_ids.begin(), options.stop_ids.end());
+  return ids;
+}
+
+// One draw for each sequence of the step; all completions of a prompt that was just computed for
+// the first time draw their first token from its one row.
+void collect_draws(const Step& step, const Scheduler& scheduler, TokenDraws& draws) {
+  draws.clear();
+  for (size_t i = 0; i < step.items.size(); ++i) {
+    const Step::Item& item = step.items[i];
+    const PromptGroup& g = scheduler.group(item.group);
+    const auto add = [&](int64_t index) {
+      const Sequence& s = scheduler.sequence(index);
+      draws.add(static_cast<int64_t>(i), index, g.key, s.sample, scheduler.length(s));
+    };
+    if (item.sequence >= 0) {
+      add(item.sequence);
+      continue;
+    }
+    for (int64_t k = g.first_sequence; k < g.first_sequence + g.n; ++k) {
+      const Sequence& s = scheduler.sequence(k);
+      if (s.status == SequenceStatus::waiting && s.generated.empty()) add(k);
+    }
+  }
+}
+
+void append_draws(const TokenDraws& draws, const StopRules& rules, Scheduler& scheduler) {
+  for (size_t i = 0; i < draws.size(); ++i) {
+    Sequence& s = scheduler.sequence(draws.sequences[i]);
+    s.generated.push_back(static_cast<int32_t>(draws.tokens[i]));
+    s.logprobs.push_back(draws.logprobs[i]);
+    s.sampled_logprobs.push_back(draws.sampled_logprobs[i]);
+    if (rules.ends(s)) {
+      scheduler.finish(draws.sequences[i], FinishReason::stop);
+    } else if (static_cast<int64_t>(s.generated.size()) == s.max_tokens) {
+      scheduler.finish(draws.sequences[i], FinishReason::length);
+    }
+  }
+}
+
+void abort_all(Scheduler& scheduler) {
+  for (int64_t i = 0; i < scheduler.sequence_count(); ++i) {
+    if (scheduler.sequence(i).status != SequenceStatus::finished) {
+      scheduler.finish(i, FinishReason::abort);
+    }
+  }
+}
+
+Completion to_completion(Sequence& s, const StopRules& rules) {
+  Completion c;
+  c.text = rules.text(s);
+  c.tokens = std::move(s.generated);
+  c.logprobs = std::move(s.logprobs);
+  c.sampled_logprobs = std::move(s.sampled_logprobs);
+  c.finish_reason = s.finish_reason;
+  return c;
+}
+
+}  // namespace
+
+Engine::Engine(const Transformer& model, const Tokenizer* tokenizer, const EngineOptions& options)
+    : model_(&model), tokenizer_(tokenizer), options_(options), runner_(model) {
+  const bool cpu = model.device().is_cpu();
+  if (options_.prefill_tokens == 0) options_.prefill_tokens = cpu ? 4096 : 16384;
+  if (options_.prefill_seats == 0) options_.prefill_seats = cpu ? 1 : 8;
+  if (options_.max_running < 1 || options_.kv_blocks < 0 || options_.prefill_tokens < 1 ||
+      options_.prefill_seats < 1 || !(options_.kv_memory > 0 && options_.kv_memory <= 1)) {
+    throw UserError(cat("engine options: expected max_running >= 1, kv_blocks >= 0, ",
+                        "prefill_tokens >= 0, prefill_seats >= 0 and kv_memory in (0, 1]; found ",
+                        options_.max_running, ", ", options_.kv_blocks, ", ",
+                        options_.prefill_tokens, ", ", options_.prefill_seats, " and ",
+                        options_.kv_memory));
+  }
+}
+
+std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequest>& requests,
+                                                    const SamplingOptions& options,
+                                                    const SampleProgress& progress) {
+  const Timer timer;
+  check(requests, options);
+  runner_.prepare(choose_blocks(requests, options));
+  const StopRules rules(all_stop_ids(model_->config(), options), model_->config().vocab_size,
+                        options.stop, tokenizer_);
+  Scheduler scheduler({.blocks = runner_.cache_blocks(),
+                       .max_running = options_.max_running,
+                       .prefill_tokens = options_.prefill_tokens,
+                       .prefill_seats = options_.prefill_seats});
+  for (const SampleRequest& r : requests) {
+    if (r.n > 0) scheduler.add(r.prompt, r.n, r.key, max_new_tokens(r, options));
+  }
+
+  TokenDraws draws;
+  int64_t sampled = 0, steps = 0;
+  const auto report = [&] {
+    const int64_t all = scheduler.sequence_count();
+    if (progress) progress(sampled, all - scheduler.unfinished(), all);
+  };
+  while (true) {
+    if (options_.abort && options_.abort->load(std::memory_order_relaxed)) abort_all(scheduler);
+    const Step& step = scheduler.schedule();
+    if (step.items.empty()) break;
+    const Timer compute;
+    const at::Tensor logits = runner_.run(step, scheduler);  // [items, V]
+    scheduler.computed();
+    collect_draws(step, scheduler, draws);
+    if (draws.size() > 0) draw_tokens(logits, options, draws);
+    stats_.compute_seconds += compute.seconds();
+    append_draws(draws, rules, scheduler);
+    sampled += static_cast<int64_t>(draws.size());
+    (step.decode ? stats_.decode_steps : stats_.prefill_steps) += 1;
+    for (const Step::Item& item : step.items) {
+      (step.decode ? stats_.decode_tokens : stats_.prefill_tokens) += item.length;
+    }
+    if (++steps % 16 == 0) report();
+  }
+  report();
+
+  std::vector<std::vector<Completion>> results(requests.size());
+  int64_t next = 0;
+  for (size_t r = 0; r < requests.size(); ++r) {
+    for (int64_t i = 0; i < requests[r].n; ++i) {
+      results[r].push_back(to_completion(scheduler.sequence(next++), rules));
+    }
+  }
+  stats_.preemptions += scheduler.preemptions();
+  stats_.seconds += timer.seconds();
+  return results;
+}
+
+void Engine::check(const std::vector<SampleRequest>& requests,
+                   const SamplingOptions& options) const {
+  const ModelConfig& c = model_->config();
+  if (!(options.temperature >= 0) || !(options.top_p > 0 && options.top_p <= 1) ||
+      options.top_k < 0 || !(options.min_p >= 0 && options.min_p <= 1) || options.max_tokens < 1) {
+    throw UserError(cat("sampling: expected temperature >= 0, top_p in (0, 1], top_k >= 0, ",
+                        "min_p in [0, 1] and max_tokens >= 1; found ", options.temperature, ", ",
+                        options.top_p, ", ", options.top_k, ", ", options.min_p, " and ",
+                        options.max_tokens));
+  }
+  for (int64_t id : all_stop_ids(c, options)) {
+    if (id < 0 || id >= c.vocab_size) {
+      throw UserError(
+          cat("stop id ", id, " is outside the model's vocabulary of ", c.vocab_size, " tokens"));
+    }
+  }
+  for (const std::string& stop : options.stop) {
+    if (stop.empty()) throw UserError("a stop string is empty: every completion would end at once");
+    if (!tokenizer_) throw UserError("stop strings need a tokenizer, and this engine has none");
+  }
+  for (size_t r = 0; r < requests.size(); ++r) {
+    const std::vector<int32_t>& prompt = requests[r].prompt;
+    if (prompt.empty())
+      throw UserError(cat("prompt ", r, " is empty: at least one token is needed"));
+    if (static_cast<int64_t>(prompt.size()) >= c.max_positions) {
+      throw UserError(cat("prompt ", r, " has ", prompt.size(), " tokens, but the model's longest ",
+                          "sequence is ", c.max_positions, " tokens with at least one new one"));
+    }
+    for (int32_t id : prompt) {
+      if (id < 0 || id >= c.vocab_size) {
+        throw UserError(cat("prompt ", r, " has token id ", id, ", but the model's vocabulary has ",
+                            c.vocab_size, " tokens: is this the model's own tokenizer?"));
+      }
+    }
+  }
+}
+
+// A sequence may be as long as the model's positions: the trainer runs over all of it.
+int64_t Engine::max_new_tokens(const SampleRequest& request, const SamplingOptions& options) const {
+  return std::min(options.max_tokens,
+                  model_->config().max_positions - static_cast<int64_t>(request.prompt.size()));
+}
+
+// Enough that nothing waits for blocks, as far as memory allows.
+int64_t Engine::choose_blocks(const std::vector<SampleRequest>& requests,
+                              const SamplingOptions& options) const {
+  if (options_.kv_blocks > 0) return options_.kv_blocks;
+  int64_t completions = 0, largest_own = 0;
+  std::vector<int64_t> prompts;  // blocks of each
+  for (const SampleRequest& r : requests) {
+    const int64_t length = static_cast<int64_t>(r.prompt.size());
+    completions += r.n;
+    prompts.push_back(blocks_for(length));
+    largest_own = std::max(
+        largest_own, blocks_for(length + max_new_tokens(r, options)) - length / kCacheBlockTokens);
+  }
+  const int64_t seats = std::min(options_.max_running, completions);
+  std::sort(prompts.rbegin(), prompts.rend());
+  int64_t need = seats * (largest_own + 1);  // one more each: what `Scheduler::start` keeps free
+  for (size_t i = 0; i < prompts.size() && static_cast<int64_t>(i) <= seats; ++i) {
+    need += prompts[i];
+  }
+  if (need <= runner_.cache_blocks()) return runner_.cache_blocks();
+  const double free = static_cast<double>(free_memory(model_->device())) +
+                      static_cast<double>(runner_.cache_blocks() * runner_.block_bytes());
+  const auto limit =
+      static_cast<int64_t>(options_.kv_memory * free / static_cast<double>(runner_.block_bytes()));
+  return std::max<int64_t>(1, std::min(need, limit));
+}
+
+}  // namespace hone

@@ -1,0 +1,67 @@
+// Engine: the Sampler on this process's own weights.
+//
+// Exact on the CPU: a completion and its log-probabilities do not depend on what it was batched
+// with, on max_running, on the size of the cache or on the number of threads, and the
+// log-probabilities are bit for bit those that the training forward pass gives.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "engine/model_runner.h"
+#include "model/transformer.h"
+#include "rollouts/sampler.h"
+#include "text/tokenizer.h"
+
+namespace hone {
+
+struct EngineOptions {
+  int64_t max_running = 256;   // sequences decoded together
+  int64_t kv_blocks = 0;       // cache blocks of 16 tokens; 0: what a call needs, within memory
+  double kv_memory = 0.5;      // share of the free memory that a cache sized by need may take
+  int64_t prefill_tokens = 0;  // tokens in a prefill pass; 0: 4096 on the CPU, 16384 on CUDA
+  int64_t prefill_seats = 0;   // free seats worth a prefill pass; 0: 1 on the CPU, 8 on CUDA
+  const std::atomic<bool>* abort = nullptr;  // when set, sampling ends with FinishReason::abort
+};
+
+// What the calls of one engine did, in all.
+struct EngineStats {
+  int64_t prefill_steps = 0, prefill_tokens = 0;  // tokens computed, including again
+  int64_t decode_steps = 0, decode_tokens = 0;
+  int64_t preemptions = 0;
+  double seconds = 0;          // inside `sample`
+  double compute_seconds = 0;  // of these in the model and in drawing tokens
+};
+
+class Engine : public Sampler {
+ public:
+  // Model and tokenizer must outlive the engine. The weights may change between calls. Without a
+  // tokenizer completions have no text.
+  Engine(const Transformer& model, const Tokenizer* tokenizer, const EngineOptions& options = {});
+
+  // Throws UserError: options out of range, a prompt that is empty, too long for the model or the
+  // cache, or has ids outside the vocabulary; stop strings without a tokenizer.
+  std::vector<std::vector<Completion>> sample(const std::vector<SampleRequest>& requests,
+                                              const SamplingOptions& options,
+                                              const SampleProgress& progress = {}) override;
+
+  // Gives the cache's memory back until the next call.
+  void release_cache() { runner_.release(); }
+  int64_t cache_blocks() const { return runner_.cache_blocks(); }
+  const EngineStats& stats() const { return stats_; }
+
+ private:
+  int64_t choose_blocks(const std::vector<SampleRequest>& requests,
+                        const SamplingOptions& options) const;
+  int64_t max_new_tokens(const SampleRequest& request, const SamplingOptions& options) const;
+  void check(const std::vector<SampleRequest>& requests, const SamplingOptions& options) const;
+
+  const Transformer* model_;
+  const Tokenizer* tokenizer_;
+  EngineOptions options_;
+  ModelRunner runner_;
+  EngineStats stats_;
+};
+
+}  // namespace hone

@@ -1,0 +1,40 @@
+// From a scheduler's step to logits: builds the batch, copies the blocks, runs the model.
+// Knows tensors and blocks, not requests. One thread.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "engine/scheduling/scheduler.h"
+#include "model/transformer.h"
+
+namespace hone {
+
+class ModelRunner {
+ public:
+  explicit ModelRunner(const Transformer& model) : model_(&model) {}
+
+  // Call before the steps of a new scheduler. Makes a cache of at least `blocks` blocks; one that
+  // is large enough is kept.
+  void prepare(int64_t blocks);
+  // Gives the cache's memory back; `prepare` makes a new one.
+  void release() { cache_ = {}; }
+  int64_t cache_blocks() const { return cache_.blocks; }
+  // Bytes of one block in all layers.
+  int64_t block_bytes() const;
+
+  // Computes the step. Logits of each item's last token, [items, V] float32 on the model's device.
+  at::Tensor run(const Step& step, const Scheduler& scheduler);
+
+ private:
+  void copy_blocks(const std::vector<Step::BlockCopy>& copies);
+  void build_batch(const Step& step, const Scheduler& scheduler);
+
+  const Transformer* model_;
+  KvCache cache_;
+  ForwardBatch batch_;               // reused: its tables keep their memory
+  std::vector<uint64_t> tenancies_;  // whose table batch_.sequences[i] holds; 0: a prompt's
+};
+
+}  // namespace hone

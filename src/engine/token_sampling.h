@@ -1,0 +1,34 @@
+// Draws tokens from logits: temperature, top-k, top-p, min-p, and the log-probabilities.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "rollouts/sampler.h"
+
+namespace hone {
+
+// B draws, struct of arrays. A draw is a function of its row of logits and of
+// philox_uniform(key, sample, position) alone.
+struct TokenDraws {
+  // in, [B]
+  std::vector<int64_t> rows;       // row of the logits; several draws may share one
+  std::vector<int64_t> sequences;  // whose token it will be
+  std::vector<uint64_t> keys;
+  std::vector<int64_t> samples, positions;
+  // out, [B]
+  std::vector<int64_t> tokens;
+  std::vector<float> logprobs;          // of the model, at temperature 1, nothing filtered
+  std::vector<float> sampled_logprobs;  // of the distribution drawn from
+
+  size_t size() const { return rows.size(); }
+  void clear();
+  void add(int64_t row, int64_t sequence, uint64_t key, int64_t sample, int64_t position);
+};
+
+// logits: [M, V] float32; unchanged.
+void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws);
+
+}  // namespace hone

@@ -1,0 +1,146 @@
+// A completion is the same whatever it was batched with, and its log-probabilities are the
+// trainer's, bit for bit.
+#include <catch2/catch_test_macros.hpp>
+
+#include "base/rng.h"
+#include "kernels/cpu_kernels.h"
+#include "tiny_model.h"
+
+namespace hone {
+namespace {
+
+using testing::random_prompt;
+using testing::teacher_forced;
+using testing::teacher_forced_alone;
+using testing::tiny_model;
+
+// Prompt lengths around the size of a block, several completions each.
+std::vector<SampleRequest> mixed_requests() {
+  std::vector<SampleRequest> requests;
+  const std::vector<int64_t> lengths = {1, 15, 16, 17, 40, 5, 32, 33, 2, 70};
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    requests.push_back({random_prompt(lengths[i], i), static_cast<int64_t>(1 + i % 5), 1000 + i});
+  }
+  return requests;
+}
+
+using Results = std::vector<std::vector<Completion>>;
+
+void check_same(const Results& a, const Results& b) {
+  REQUIRE(a.size() == b.size());
+  for (size_t r = 0; r < a.size(); ++r) {
+    REQUIRE(a[r].size() == b[r].size());
+    for (size_t i = 0; i < a[r].size(); ++i) {
+      CAPTURE(r, i);
+      REQUIRE(a[r][i].tokens == b[r][i].tokens);
+      REQUIRE(a[r][i].logprobs == b[r][i].logprobs);  // equal floats: no tolerance
+      REQUIRE(a[r][i].sampled_logprobs == b[r][i].sampled_logprobs);
+      REQUIRE(a[r][i].finish_reason == b[r][i].finish_reason);
+    }
+  }
+}
+
+Results sample_with(const Transformer& model, const EngineOptions& options,
+                    const SamplingOptions& sampling, int64_t* preemptions = nullptr) {
+  Engine engine(model, nullptr, options);
+  Results results = engine.sample(mixed_requests(), sampling);
+  if (preemptions) *preemptions = engine.stats().preemptions;
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("completions do not depend on seats, prefill limits, cache size or threads") {
+  const auto model = tiny_model();
+  const int threads = kernels::num_threads();
+  for (const SamplingOptions& sampling :
+       {SamplingOptions{.max_tokens = 50},
+        SamplingOptions{.temperature = 0.7, .top_p = 0.9, .top_k = 20, .max_tokens = 30}}) {
+    const Results expected = sample_with(*model, {}, sampling);
+    check_same(sample_with(*model, {.max_running = 1}, sampling), expected);
+    check_same(sample_with(*model, {.max_running = 7, .prefill_tokens = 20}, sampling), expected);
+    check_same(sample_with(*model, {.max_running = 5, .prefill_seats = 3}, sampling), expected);
+    int64_t preemptions = 0;
+    check_same(sample_with(*model, {.kv_blocks = 9}, sampling, &preemptions), expected);
+    CHECK(preemptions > 0);
+    for (int n : {1, 2, 3}) {
+      kernels::set_num_threads(n);
+      check_same(sample_with(*model, {}, sampling), expected);
+    }
+    kernels::set_num_threads(threads);
+  }
+}
+
+TEST_CASE("a request alone gives what it gives in a batch") {
+  const auto model = tiny_model();
+  const SamplingOptions sampling{.max_tokens = 30};
+  Engine engine(*model, nullptr);
+  const std::vector<SampleRequest> requests = mixed_requests();
+  const Results together = engine.sample(requests, sampling);
+  for (size_t r = 0; r < requests.size(); ++r) {
+    check_same(engine.sample({requests[r]}, sampling), {together[r]});
+    SampleRequest first = requests[r];
+    first.n = 1;
+    check_same(engine.sample({first}, sampling), {{together[r][0]}});
+  }
+}
+
+TEST_CASE("log-probabilities are the training forward pass's, bit for bit") {
+  const std::vector<std::pair<int64_t, int64_t>> shapes = {{6, 2}, {3, 3}, {4, 1}};
+  for (const auto& [heads, kv_heads] : shapes) {
+    const auto model = tiny_model(8.0, 3, heads, kv_heads);
+    Engine engine(*model, nullptr);
+    const std::vector<SampleRequest> requests = mixed_requests();
+    for (double temperature : {1.0, 0.6, 0.0}) {
+      const Results results =
+          engine.sample(requests, {.temperature = temperature, .max_tokens = 60});
+      for (size_t r = 0; r < requests.size(); ++r) {
+        CAPTURE(heads, temperature, r);
+        const auto expected = teacher_forced(*model, requests[r].prompt, results[r]);
+        for (size_t i = 0; i < results[r].size(); ++i) {
+          REQUIRE(results[r][i].logprobs == expected[i]);
+          if (temperature == 1.0) {
+            REQUIRE(results[r][i].sampled_logprobs == expected[i]);
+            REQUIRE(teacher_forced_alone(*model, requests[r].prompt, results[r][i]) == expected[i]);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("sampled log-probabilities of filtered distributions keep the model's own beside them") {
+  const auto model = tiny_model();
+  Engine engine(*model, nullptr);
+  const std::vector<SampleRequest> requests = mixed_requests();
+  const Results results = engine.sample(
+      requests, {.temperature = 0.8, .top_p = 0.8, .top_k = 10, .min_p = 0.05, .max_tokens = 30});
+  for (size_t r = 0; r < requests.size(); ++r) {
+    const auto expected = teacher_forced(*model, requests[r].prompt, results[r]);
+    for (size_t i = 0; i < results[r].size(); ++i) {
+      REQUIRE(results[r][i].logprobs == expected[i]);
+      for (float logp : results[r][i].sampled_logprobs) REQUIRE((logp <= 0.0f && logp > -20.0f));
+    }
+  }
+}
+
+TEST_CASE("weights that change between calls are used at once") {
+  const auto model = tiny_model();
+  Engine engine(*model, nullptr);
+  const std::vector<SampleRequest> requests = mixed_requests();
+  const SamplingOptions sampling{.max_tokens = 20};
+  engine.sample(requests, sampling);
+  const int64_t blocks = engine.cache_blocks();
+  model->initialize(77);
+  model->weights().master().mul_(6.0);
+  model->weights().weights_changed();
+  const Results results = engine.sample(requests, sampling);
+  CHECK(engine.cache_blocks() == blocks);
+  check_same(Engine(*model, nullptr).sample(requests, sampling), results);
+  for (size_t r = 0; r < requests.size(); ++r) {
+    const auto expected = teacher_forced(*model, requests[r].prompt, results[r]);
+    for (size_t i = 0; i < results[r].size(); ++i) REQUIRE(results[r][i].logprobs == expected[i]);
+  }
+}
+
+}  // namespace hone

@@ -88,17 +88,24 @@ WeighFunction weigh_of(int64_t rows, int strips) {
 // Lanes behind the visible keys may hold anything, NaN too.
 HONE_INLINE float softmax(float* scores, int64_t keys, int64_t padded, float scale, float* total) {
   const F16 lowest = set(-infinity());
+  const int64_t whole = keys / 16 * 16;
   F16 best16 = lowest;
-  for (int64_t j = 0; j < keys; j += 16)
-    best16 = max(best16, first_n(keys - j, load(scores + j), lowest));
+  for (int64_t j = 0; j < whole; j += 16) best16 = max(best16, load(scores + j));
+  if (whole < keys) best16 = max(best16, first_n(keys - whole, load(scores + whole), lowest));
   const float best = maximum(best16) * scale;
   const F16 shift = set(-best), scale16 = set(scale);
   F16 sum16 = zero();
   int64_t j = 0;
-  for (; j < keys; j += 16) {
+  for (; j < whole; j += 16) {
+    const F16 p = exp(fma(load(scores + j), scale16, shift));
+    store(scores + j, p);
+    sum16 = sum16 + p;
+  }
+  if (j < keys) {
     const F16 p = first_n(keys - j, exp(fma(load(scores + j), scale16, shift)), zero());
     store(scores + j, p);
     sum16 = sum16 + p;
+    j += 16;
   }
   for (; j < padded; j += 16) store(scores + j, zero());
   *total = sum(sum16);
@@ -130,8 +137,8 @@ void paged_attention_impl(const float* q, int64_t ldq, const AttentionSequence* 
     }
     while (first_task[low + 1] <= task) ++low;  // sequences without rows have no task
     const AttentionSequence& sequence = sequences[low];
-    const int64_t runs = ceil_div(sequence.query_length, task_queries);
-    const int64_t g = (task - first_task[low]) / runs, i = (task - first_task[low]) % runs;
+    // Heads run fastest: they share the pages of q and out.
+    const int64_t g = (task - first_task[low]) % kv_heads, i = (task - first_task[low]) / kv_heads;
     const int64_t begin = i * task_queries * group;  // rows count (query, head) pairs
     const int64_t rows = least(task_queries, sequence.query_length - i * task_queries) * group;
     const int64_t hidden = sequence.context - sequence.query_length + 1;
@@ -151,6 +158,16 @@ void paged_attention_impl(const float* q, int64_t ldq, const AttentionSequence* 
         const float* src =
             q + (sequence.query_begin + r / group) * ldq + (g * group + r % group) * d;
         for (int64_t c = 0; c < d; c += 16) store(queries + (r - r0) * d + c, load(src + c));
+      }
+      if (rows < kRows) {
+        // Decoding reads every key and value once, from memory, in pieces too short for the
+        // hardware to see them coming.
+        for (int64_t b = 0; b < blocks; ++b) {
+          const float* block =
+              value_cache + sequence.blocks[b] * block_stride + g * d * kBlockTokens;
+          const int64_t used = least(kBlockTokens, keys - b * kBlockTokens) * d;
+          for (int64_t c = 0; c < used; c += 16) __builtin_prefetch(block + c);
+        }
       }
       gemm<false>(
           queries, d, r1 - r0,

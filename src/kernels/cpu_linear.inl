@@ -72,41 +72,45 @@ void linear_impl(const float* x, int64_t ldx, const float* packed, float* y, int
 
 void linear_weight_grad_impl(const float* dy, int64_t lddy, const float* x, int64_t ldx, float* dw,
                              int64_t m, int64_t n, int64_t k) {
-  // Each task owns a block of dw and runs over all of m, so the bits do not depend on the tasks.
-  // Both operands are packed for kDepth rows at a time: dy in panels of kRows, x in panels of
-  // kWide.
-  constexpr int64_t kWide = 16 * kStrips, kDepth = 192;
-  constexpr int64_t kMostN = 20 * kRows, kMostK = 256, kLeastN = 4 * kRows;
-  const int64_t k_tasks = ceil_div(k, kMostK);
-  int64_t n_tasks = ceil_div(n, kMostN);
-  if (num_threads() > 1 && n_tasks * k_tasks < 2 * num_threads()) {
-    n_tasks = most(n_tasks, least(ceil_div(2 * num_threads(), k_tasks), n / kLeastN));
-  }
-  const int64_t n_panels = ceil_div(n, kRows), k_panels = ceil_div(k, kWide);
-  parallel(n_tasks * k_tasks, product_nanoseconds(m, n, k), [&](int64_t task) {
-    const int64_t i = task / k_tasks, j = task % k_tasks;
-    const int64_t a0 = i * n_panels / n_tasks, a1 = (i + 1) * n_panels / n_tasks;
-    const int64_t b0 = j * k_panels / k_tasks, b1 = (j + 1) * k_panels / k_tasks;
-    float* b_packed = scratch(Scratch::kTask, kDepth * ((b1 - b0) * kWide + (a1 - a0) * kRows));
-    float* a_packed = b_packed + kDepth * (b1 - b0) * kWide;
+  // Each task owns some rows of dw and runs over all of m, so the bits do not depend on the tasks.
+  // Both operands are packed kDepth rows at a time: dy in panels of kRows, x in panels of kWide.
+  // Packing reads whole rows of x: pieces of rows would cost a miss of the TLB each.
+  constexpr int64_t kWide = 16 * kStrips, kDepth = 256, kLeastPanels = 4;
+  const int64_t a_panels = ceil_div(n, kRows), b_panels = ceil_div(k, kWide);
+  const int64_t tasks =
+      num_threads() == 1 ? 1 : most(1, least(2 * num_threads(), a_panels / kLeastPanels));
+  parallel(tasks, product_nanoseconds(m, n, k), [&](int64_t task) {
+    const int64_t a0 = task * a_panels / tasks, a1 = (task + 1) * a_panels / tasks;
+    float* b_packed = scratch(Scratch::kTask, kDepth * (b_panels * kWide + (a1 - a0) * kRows));
+    float* a_packed = b_packed + kDepth * b_panels * kWide;
     for (int64_t m0 = 0; m0 < m; m0 += kDepth) {
       const int64_t depth = least(kDepth, m - m0);
       for (int64_t r = 0; r < depth; ++r) {
-        for (int64_t s = b0 * kStrips; s < b1 * kStrips; ++s) {
-          const int64_t panel = s / kStrips - b0;
-          store(b_packed + (panel * kDepth + r) * kWide + s % kStrips * 16,
-                16 * s < k ? load_n(x + (m0 + r) * ldx + 16 * s, k - 16 * s) : zero());
+        const float* row = x + (m0 + r) * ldx;
+        for (int64_t q = 0; q < b_panels; ++q) {
+          float* dst = b_packed + (q * kDepth + r) * kWide;
+          for (int v = 0; v < kStrips; ++v) {
+            const int64_t column = q * kWide + 16 * v;
+            store(dst + 16 * v, column + 16 <= k ? load(row + column)
+                                : column < k     ? load_n(row + column, k - column)
+                                                 : zero());
+          }
         }
       }
       for (int64_t r = 0; r < depth; ++r) {
+        const float* row = dy + (m0 + r) * lddy;
         for (int64_t p = a0; p < a1; ++p) {
           store_n(a_packed + ((p - a0) * kDepth + r) * kRows,
-                  load_n(dy + (m0 + r) * lddy + p * kRows, least(kRows, n - p * kRows)), kRows);
+                  load_n(row + p * kRows, least(kRows, n - p * kRows)), kRows);
         }
       }
-      for (int64_t q = b0; q < b1; ++q) {
-        const float* b = b_packed + (q - b0) * kDepth * kWide;
+      for (int64_t q = 0; q < b_panels; ++q) {
+        const float* b = b_packed + q * kDepth * kWide;
         for (int64_t p = a0; p < a1; ++p) {
+          for (int64_t r = (p + 1) * kRows; r < least(n, (p + 2) * kRows); ++r) {
+            __builtin_prefetch(dw + r * k + q * kWide, 1);
+            __builtin_prefetch(dw + r * k + q * kWide + 16, 1);
+          }
           gemm<true>(
               a_packed + (p - a0) * kDepth * kRows, kRows, least(kRows, n - p * kRows),
               [&](int64_t s) { return b + 16 * s; }, kWide, depth, dw + p * kRows * k + q * kWide,

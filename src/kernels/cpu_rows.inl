@@ -111,16 +111,31 @@ void rope_impl(float* x, int64_t ldx, const int64_t* positions, const float* cos
 
 void store_kv_impl(const float* k, const float* v, int64_t ldk, int64_t ldv, const int64_t* slots,
                    float* key_cache, float* value_cache, int64_t t, int64_t kv_heads, int64_t d) {
-  parallel_rows(t, kv_heads * d, 1, [&](int64_t row) {
-    const int64_t block = slots[row] / kBlockTokens, offset = slots[row] % kBlockTokens;
-    for (int64_t g = 0; g < kv_heads; ++g) {
-      float* keys = key_cache + (block * kv_heads + g) * d * kBlockTokens + offset;
-      float* values = value_cache + ((block * kv_heads + g) * kBlockTokens + offset) * d;
-      const float *key = k + row * ldk + g * d, *value = v + row * ldv + g * d;
-      for (int64_t i = 0; i < d; ++i) keys[i * kBlockTokens] = key[i];
-      for (int64_t i = 0; i < d; i += 16) store(values + i, load(value + i));
+  constexpr int64_t kRun = 64;
+  const auto store_run = [&](int64_t run) {
+    const int64_t end = least(t, (run + 1) * kRun);
+    int64_t row = run * kRun;
+    while (row < end) {
+      const int64_t block = slots[row] / kBlockTokens, offset = slots[row] % kBlockTokens;
+      int64_t rows = 1;  // that stand next to each other in the same block
+      while (row + rows < end && offset + rows < kBlockTokens &&
+             slots[row + rows] == slots[row] + rows) {
+        ++rows;
+      }
+      for (int64_t g = 0; g < kv_heads; ++g) {
+        transpose(k + row * ldk + g * d, ldk, rows, d,
+                  key_cache + (block * kv_heads + g) * d * kBlockTokens + offset, kBlockTokens,
+                  rows);
+        float* values = value_cache + ((block * kv_heads + g) * kBlockTokens + offset) * d;
+        for (int64_t j = 0; j < rows; ++j) {
+          const float* value = v + (row + j) * ldv + g * d;
+          for (int64_t i = 0; i < d; i += 16) store(values + j * d + i, load(value + i));
+        }
+      }
+      row += rows;
     }
-  });
+  };
+  parallel(ceil_div(t, kRun), t * kv_heads * d / 2, store_run);
 }
 
 // max of x * inv_temperature: scaling keeps the order, so one product is enough.

@@ -17,7 +17,8 @@ struct F16 {
   __m512 v;
 };
 HONE_INLINE __mmask16 first_lanes(int64_t n) {
-  return static_cast<__mmask16>(n >= 16 ? 0xFFFF : n <= 0 ? 0 : (1 << n) - 1);
+  const int64_t count = n > 16 ? 16 : n < 0 ? 0 : n;
+  return static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<unsigned>(count)));
 }
 HONE_INLINE F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 HONE_INLINE void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }

@@ -30,8 +30,8 @@ Command::~Command() = default;
 Command& Command::verb(const std::string& name, const std::string& meaning) {
   auto child = std::make_unique<State>();
   // A subcommand belongs to its parent, which outlives this handle to it.
-  child->app = std::shared_ptr<CLI::App>(state_->app->add_subcommand(name, meaning),
-                                         [](CLI::App*) {});
+  child->app =
+      std::shared_ptr<CLI::App>(state_->app->add_subcommand(name, meaning), [](CLI::App*) {});
   child->path = state_->path + " " + name;
   state_->verbs.push_back(std::unique_ptr<Command>(new Command(std::move(child))));
   return *state_->verbs.back();
@@ -115,8 +115,8 @@ int Command::run(int argc, char** argv) {
     if (!word.empty()) {
       const std::string near = nearest_word(word, names);
       throw UserError(cat(state.path, ": unknown verb '", word, "'",
-                          near.empty() ? "" : "; did you mean '" + near + "'?", " (there are: ",
-                          all, ")"));
+                          near.empty() ? "" : "; did you mean '" + near + "'?",
+                          " (there are: ", all, ")"));
     }
     if (wrong.empty()) {
       throw UserError(cat(state.path, ": expected a verb: ", all, " (", state.path, " --help)"));

@@ -38,8 +38,8 @@ DisplayOptions begin_output(const OutputOptions& options) {
   const char* no_color = std::getenv("NO_COLOR");
   DisplayOptions display;
   display.quiet = options.quiet;
-  display.terminal = isatty(STDERR_FILENO) && term && std::strcmp(term, "dumb") != 0 &&
-                     !(no_color && *no_color);
+  display.terminal =
+      isatty(STDERR_FILENO) && term && std::strcmp(term, "dumb") != 0 && !(no_color && *no_color);
   return display;
 }
 
@@ -65,9 +65,7 @@ std::string find_model(const std::string& model) {
   return is_run ? of_run : path;
 }
 
-
-std::unique_ptr<Transformer> open_model(const std::string& directory,
-                                        const ModelOptions& options) {
+std::unique_ptr<Transformer> open_model(const std::string& directory, const ModelOptions& options) {
   set_threads(options.threads);
   return load_model(directory, choose_place(options.device, options.dtype, false));
 }
@@ -79,13 +77,53 @@ void check_vocabulary(const Transformer& model, const Tokenizer& tokenizer,
                       " tokens, the model only ", model.config().vocab_size));
 }
 
-Json model_notes(const std::string& directory) {
-  const std::string path = directory + "/hone.json";
+namespace {
+
+// A JSON file of a model directory; `{}` if it is not there.
+Json json_file(const std::string& path) {
   std::error_code ec;
   if (!fs::exists(path, ec)) return Json::object();
-  Json notes = Json::parse(read_file(path), nullptr, false);
-  if (!notes.is_object()) throw UserError(cat(path, ": expected a JSON object"));
-  return notes;
+  Json json = Json::parse(read_file(path), nullptr, false);
+  if (!json.is_object()) throw UserError(cat(path, ": expected a JSON object"));
+  return json;
+}
+
+}  // namespace
+
+PromptForm read_prompt_form(const std::string& directory, const Tokenizer& tokenizer) {
+  PromptForm form;
+  const Json config = json_file(directory + "/tokenizer_config.json");
+  const auto add_bos = config.find("add_bos_token");
+  // Sentencepiece models of the Llama line begin texts with it unless they say otherwise.
+  form.add_bos = tokenizer.bos() &&
+                 (add_bos == config.end() || !add_bos->is_boolean() || add_bos->get<bool>());
+  form.form = json_file(directory + "/hone.json").value("prompt_template", "");
+  return form;
+}
+
+std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const PromptForm& form,
+                                   const std::string& text) {
+  std::vector<int32_t> ids = tokenizer.encode(text);
+  if (form.add_bos) ids.insert(ids.begin(), *tokenizer.bos());
+  return ids;
+}
+
+std::string fill_form(const PromptForm& form, const std::string& question) {
+  const size_t at = form.form.find("{prompt}");
+  if (at == std::string::npos) return question;
+  return form.form.substr(0, at) + question + form.form.substr(at + 8);
+}
+
+std::string render_messages(const PromptForm& form, const Json& messages) {
+  const bool one = messages.is_array() && messages.size() == 1 && messages[0].is_object() &&
+                   messages[0].value("role", Json()) == "user" && messages[0].contains("content");
+  if (!one || form.form.empty()) {
+    throw UserError(form.form.empty()
+                        ? "'messages': chat templates are not supported yet and the model has no "
+                          "hone.json with a prompt_template; give 'prompt'"
+                        : "'messages': this model takes one message of the user");
+  }
+  return fill_form(form, text_of(messages[0], "content"));
 }
 
 void add_jsonl_options(Command& command, JsonlFiles& files, const std::string& rows) {
@@ -98,51 +136,6 @@ namespace {
 std::string open_failure(const std::string& path) {
   return cat(path, ": cannot be written: ", std::strerror(errno));
 }
-
-// Rows go to a temporary file that takes its name at the end, so that --out is whole or as before.
-class RowWriter {
- public:
-  explicit RowWriter(const std::string& path) : path_(path) {
-    if (path_ == "-") return;
-    std::error_code ec;
-    if (fs::exists(path_, ec) && !fs::is_regular_file(path_, ec)) {
-      if (fs::is_directory(path_, ec)) throw UserError(cat(path_, ": is a directory"));
-      temporary_ = path_;  // a pipe or /dev/null: written in place
-    } else {
-      temporary_ = path_ + ".tmp";
-    }
-    file_ = std::fopen(temporary_.c_str(), "wb");
-    if (!file_) throw UserError(open_failure(path_));
-  }
-  RowWriter(const RowWriter&) = delete;
-  RowWriter& operator=(const RowWriter&) = delete;
-  ~RowWriter() {
-    if (!file_) return;
-    std::fclose(file_);
-    if (temporary_ != path_) std::remove(temporary_.c_str());
-  }
-
-  void write(const std::string& line) {
-    if (!file_) return print_line(line);
-    if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() ||
-        std::fputc('\n', file_) == EOF) {
-      throw RunError(open_failure(path_));
-    }
-  }
-  void finish() {
-    if (!file_) return;
-    FILE* file = file_;
-    file_ = nullptr;
-    if (std::fclose(file) != 0) throw RunError(open_failure(path_));
-    if (temporary_ != path_ && std::rename(temporary_.c_str(), path_.c_str()) != 0) {
-      throw RunError(open_failure(path_));
-    }
-  }
-
- private:
-  std::string path_, temporary_;
-  FILE* file_ = nullptr;
-};
 
 JsonlRow read_row(int64_t line, const std::string& text) {
   JsonlRow row;
@@ -162,6 +155,44 @@ JsonlRow read_row(int64_t line, const std::string& text) {
 bool blank(const std::string& line) { return line.find_first_not_of(" \t") == std::string::npos; }
 
 }  // namespace
+
+RowWriter::RowWriter(const std::string& path) : path_(path) {
+  if (path_ == "-") return;
+  std::error_code ec;
+  if (fs::is_directory(path_, ec)) throw UserError(cat(path_, ": is a directory"));
+  // A pipe or /dev/null is written in place.
+  const bool in_place = fs::exists(path_, ec) && !fs::is_regular_file(path_, ec);
+  temporary_ = in_place ? path_ : path_ + ".tmp";
+  file_ = std::fopen(temporary_.c_str(), "wb");
+  if (!file_) throw UserError(open_failure(path_));
+}
+
+RowWriter::~RowWriter() {
+  if (!file_) return;
+  std::fclose(file_);
+  if (temporary_ != path_) std::remove(temporary_.c_str());
+}
+
+void RowWriter::write(const std::string& line) {
+  if (path_ == "-") return print_line(line);
+  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() ||
+      std::fputc('\n', file_) == EOF) {
+    throw RunError(open_failure(path_));
+  }
+}
+
+void RowWriter::finish() {
+  if (!file_) return;
+  FILE* file = file_;
+  file_ = nullptr;
+  const bool closed = std::fclose(file) == 0;
+  if (closed && (temporary_ == path_ || std::rename(temporary_.c_str(), path_.c_str()) == 0)) {
+    return;
+  }
+  const std::string failure = open_failure(path_);
+  if (temporary_ != path_) std::remove(temporary_.c_str());
+  throw RunError(failure);
+}
 
 int map_jsonl(const JsonlFiles& files, const OutputOptions& output, size_t batch,
               const std::function<void(std::vector<JsonlRow*>&)>& work) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <string>
@@ -48,17 +49,28 @@ std::unique_ptr<Transformer> open_model(const std::string& directory, const Mode
 void check_vocabulary(const Transformer& model, const Tokenizer& tokenizer,
                       const std::string& directory);
 
-// hone.json of a model directory, `{}` if there is none: how its prompts are written.
-Json model_notes(const std::string& directory);
+// How a model directory wants its prompts.
+struct PromptForm {
+  bool add_bos = false;  // tokenizer_config.json: texts begin with the beginning-of-text id
+  std::string form;      // hone.json: "Q: {prompt}\nA:"; empty: there is none
+};
+PromptForm read_prompt_form(const std::string& directory, const Tokenizer& tokenizer);
+// Text with the beginning-of-text id before it, if the model wants that.
+std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const PromptForm& form,
+                                   const std::string& text);
+// A question as the model's form has it; as it stands without a form.
+std::string fill_form(const PromptForm& form, const std::string& question);
+// The text of a conversation. Throws UserError for what needs a chat template.
+std::string render_messages(const PromptForm& form, const Json& messages);
 
 // ---- JSONL in, JSONL out -----------------------------------------------------------------------
 
 struct JsonlRow {
   int64_t line = 0;
   Json id;
-  Json in;             // the row, an object
-  Json out;            // what to write beside the id
-  std::string error;   // not empty: the row is malformed
+  Json in;            // the row, an object
+  Json out;           // what to write beside the id
+  std::string error;  // not empty: the row is malformed
 };
 
 struct JsonlFiles {
@@ -77,6 +89,22 @@ int map_jsonl(const JsonlFiles& files, const OutputOptions& output, size_t batch
 // A row's value, or UserError naming the key and what was expected.
 std::string text_of(const Json& row, const char* key);
 std::vector<int32_t> ids_of(const Json& row, const char* key);
+
+// Rows to a file ("-": standard output) that takes its name at the end, so that it is whole or as
+// it was before.
+class RowWriter {
+ public:
+  explicit RowWriter(const std::string& path);  // throws UserError
+  RowWriter(const RowWriter&) = delete;
+  RowWriter& operator=(const RowWriter&) = delete;
+  ~RowWriter();
+  void write(const std::string& line);  // throws RunError
+  void finish();
+
+ private:
+  std::string path_, temporary_;
+  FILE* file_ = nullptr;
+};
 
 // Floats with the fewest digits that read back as the same float.
 Json json_floats(const std::vector<float>& values);

@@ -39,8 +39,9 @@ int main(int argc, char** argv) {
   add_show(hone);
   add_bench(hone);
   add_doctor(hone);
-  hone.footer("hone VERB --help explains a verb. Exit codes: 0 done, 1 failed under way, 2 wrong "
-              "call or input, 130 after Ctrl-C, 143 after SIGTERM.");
+  hone.footer(
+      "hone VERB --help explains a verb. Exit codes: 0 done, 1 failed under way, 2 wrong "
+      "call or input, 130 after Ctrl-C, 143 after SIGTERM.");
   try {
     return hone.run(argc, argv);
   } catch (const UserError& error) {

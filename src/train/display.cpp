@@ -14,10 +14,10 @@
 namespace hone {
 namespace {
 
-constexpr double kShowAfter = 2;         // seconds that a task must last to get a bar
-constexpr double kRedrawEvery = 0.1;     // seconds, on a terminal
-constexpr double kPlainEvery = 15;       // seconds, elsewhere
-constexpr size_t kSampleBytes = 4000;    // of a completion that is shown
+constexpr double kShowAfter = 2;       // seconds that a task must last to get a bar
+constexpr double kRedrawEvery = 0.1;   // seconds, on a terminal
+constexpr double kPlainEvery = 15;     // seconds, elsewhere
+constexpr size_t kSampleBytes = 4000;  // of a completion that is shown
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 constexpr const char* kDim = "\x1b[2m";
 constexpr const char* kBold = "\x1b[1m";
@@ -134,8 +134,8 @@ void Display::step(int64_t step, int64_t steps,
   number.insert(0, total.size() - std::min(total.size(), number.size()), ' ');
   std::string line = cat("step ", number, "/", total);
   for (const auto& [name, value] : fields) {
-    line += options_.terminal ? cat("  ", kDim, name, kPlain, " ", value)
-                              : cat("  ", name, " ", value);
+    line +=
+        options_.terminal ? cat("  ", kDim, name, kPlain, " ", value) : cat("  ", name, " ", value);
   }
   put(line + "\n");
 }
@@ -154,8 +154,8 @@ void Display::progress(const std::string& what, int64_t done, int64_t total) {
     return;
   }
   const double seconds = bar_timer_.seconds();
-  const double whole = done > 0 ? seconds * static_cast<double>(total) / static_cast<double>(done)
-                                : 0;
+  const double whole =
+      done > 0 ? seconds * static_cast<double>(total) / static_cast<double>(done) : 0;
   if (seconds < kShowAfter && (seconds < kRedrawEvery * 3 || whole < kShowAfter * 2)) return;
   if (bar_redraw_.seconds() < (options_.terminal ? kRedrawEvery : kPlainEvery)) return;
   bar_redraw_.restart();

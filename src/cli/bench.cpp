@@ -1,0 +1,262 @@
+// hone bench: fixed workloads with random weights. Two warm-up rounds, five measured ones; the
+// figures are medians. The last line of standard output is one JSON object.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <ctime>
+#include <map>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/timer.h"
+#include "cli/common.h"
+#include "cli/verbs.h"
+#include "engine/engine.h"
+#include "train/advantage.h"
+#include "train/run.h"
+#include "train/trainer.h"
+
+namespace hone {
+namespace {
+
+constexpr int kWarmUp = 2, kMeasured = 5;
+
+struct Options {
+  std::string shape = "bench-5m";
+  int64_t prompts = 16, group = 16, prompt_tokens = 32, new_tokens = 64;
+  int64_t documents = 64, document_tokens = 128;
+  int64_t batch = 256;
+  ModelOptions place;
+  OutputOptions output;
+};
+
+ModelConfig shape_of(const std::string& name) {
+  if (name != "bench-5m") {
+    throw UserError(cat("--shape: unknown shape '", name, "' (there are: bench-5m)"));
+  }
+  ModelConfig c;
+  c.vocab_size = 512;
+  c.hidden = 256;
+  c.layers = 6;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 64;
+  c.intermediate = 768;
+  c.max_positions = 512;
+  c.tied_head = true;
+  c.eos = -1;  // every completion has its full length
+  return c;
+}
+
+std::unique_ptr<Transformer> make_model(const Options& o, bool trainable) {
+  set_threads(o.place.threads);
+  auto model = std::make_unique<Transformer>(
+      shape_of(o.shape), choose_place(o.place.device, o.place.dtype, trainable));
+  model->initialize(static_cast<uint64_t>(o.place.seed));
+  return model;
+}
+
+std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng) {
+  std::vector<int32_t> ids(static_cast<size_t>(n));
+  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocab)));
+  return ids;
+}
+
+std::vector<SampleRequest> random_requests(int64_t count, int64_t n, int64_t tokens,
+                                           const ModelConfig& config, uint64_t key) {
+  std::vector<SampleRequest> requests(static_cast<size_t>(count));
+  Rng rng(key);
+  for (SampleRequest& r : requests) {
+    r.prompt = random_ids(tokens, config.vocab_size, rng);
+    r.n = n;
+    r.key = rng.next();
+  }
+  return requests;
+}
+
+// Seconds by phase of one round; "seconds" and "cpu_seconds" are added by `measure`.
+using Phases = std::vector<std::pair<std::string, double>>;
+
+// The phase's time since the last call.
+void lap(Phases& phases, const char* name, Timer& timer) {
+  phases.emplace_back(name, timer.seconds());
+  timer.restart();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// GPU work is waited for inside a round: each ends with figures read back by the host.
+template <class Round>
+Json measure(const Options& o, const char* name, const Transformer& model, int64_t tokens,
+             const Round& round) {
+  Display display(begin_output(o.output));
+  std::map<std::string, std::vector<double>> times;
+  std::vector<std::string> order;
+  for (int i = 0; i < kWarmUp + kMeasured; ++i) {
+    const Timer timer;
+    const std::clock_t cpu = std::clock();
+    Phases phases = round(i);
+    phases.emplace_back("seconds", timer.seconds());
+    phases.emplace_back("cpu_seconds", static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC);
+    display.note(cat(i < kWarmUp ? "warm-up  " : "measured ", timer.seconds(), " s"));
+    if (i < kWarmUp) continue;
+    for (const auto& [phase, seconds] : phases) {
+      if (!times.count(phase)) order.push_back(phase);
+      times[phase].push_back(seconds);
+    }
+  }
+  const double seconds = median(times["seconds"]);
+  Json by_phase = Json::object();
+  for (const std::string& phase : order) {
+    if (phase != "seconds" && phase != "cpu_seconds") by_phase[phase] = median(times[phase]);
+  }
+  return {{"bench", name},
+          {"shape", o.shape},
+          {"parameters", model.config().parameter_count()},
+          {"device", model.device().str()},
+          {"dtype", model.dtype() == at::kFloat ? "float32" : "bfloat16"},
+          {"threads", at::get_num_threads()},
+          {"repetitions", kMeasured},
+          {"seconds", seconds},
+          {"seconds_min", *std::min_element(times["seconds"].begin(), times["seconds"].end())},
+          {"cpu_seconds", median(times["cpu_seconds"])},
+          {"tokens", tokens},
+          {"tokens_per_second", static_cast<double>(tokens) / seconds},
+          {"phases", by_phase}};
+}
+
+int decode(const Options& o) {
+  const auto model = make_model(o, false);
+  EngineOptions engine_options;
+  engine_options.max_running = o.batch;
+  Engine engine(*model, nullptr, engine_options);
+  SamplingOptions sampling;
+  sampling.max_tokens = o.new_tokens;
+  const int64_t sequences = o.prompts * o.group;
+  print_line(to_line(measure(o, "decode", *model, sequences * o.new_tokens, [&](int i) {
+    Timer timer;
+    Phases phases;
+    engine.sample(random_requests(sequences, 1, o.prompt_tokens, model->config(),
+                                  make_key(static_cast<uint64_t>(o.place.seed), i)),
+                  sampling);
+    lap(phases, "sample", timer);
+    return phases;
+  })));
+  return 0;
+}
+
+// The share of even ids: cheap, and different for every completion.
+double cheap_reward(const std::vector<int32_t>& tokens) {
+  int64_t even = 0;
+  for (const int32_t id : tokens) even += id % 2 == 0;
+  return static_cast<double>(even) / static_cast<double>(tokens.size());
+}
+
+int step(const Options& o) {
+  const auto model = make_model(o, true);
+  OptimizerOptions optimizer;
+  optimizer.lr = 1e-4;
+  Trainer trainer(*model, optimizer, {});
+  Engine engine(*model, nullptr);
+  SamplingOptions sampling;
+  sampling.max_tokens = o.new_tokens;
+  ObjectiveOptions objective = preset_options("grpo");
+  double difference = 0;
+  const auto round = [&](int i) {
+    Phases phases;
+    Timer timer;
+    const auto requests = random_requests(o.prompts, o.group, o.prompt_tokens, model->config(),
+                                          make_key(static_cast<uint64_t>(o.place.seed), i));
+    const auto completions = engine.sample(requests, sampling);
+    lap(phases, "sample", timer);
+
+    std::vector<TrainingSequence> sequences;
+    std::vector<std::optional<double>> rewards;
+    std::vector<int64_t> groups;
+    std::vector<Trainer::PolicyRow> rows;
+    for (size_t g = 0; g < completions.size(); ++g) {
+      for (const Completion& c : completions[g]) {
+        sequences.push_back({requests[g].prompt, c.tokens});
+        rewards.emplace_back(cheap_reward(c.tokens));
+        groups.push_back(static_cast<int64_t>(g));
+        rows.emplace_back();
+        rows.back().sampler_logp.assign(c.logprobs.begin(), c.logprobs.end());
+      }
+    }
+    const AdvantageResult a = advantages(rewards, groups, objective.advantage);
+    for (size_t r = 0; r < rows.size(); ++r) rows[r].advantage = a.values[r];
+    lap(phases, "score", timer);
+
+    const auto result = trainer.policy_step(sequences, rows, objective, optimizer.lr);
+    difference = std::max(difference, result.sampler_difference);
+    lap(phases, "update", timer);
+    return phases;
+  };
+  Json figures = measure(o, "step", *model, o.prompts * o.group * o.new_tokens, round);
+  figures["logp_diff_max"] = difference;
+  print_line(to_line(figures));
+  return 0;
+}
+
+int train(const Options& o) {
+  const auto model = make_model(o, true);
+  OptimizerOptions optimizer;
+  optimizer.lr = 1e-4;
+  Trainer trainer(*model, optimizer, {});
+  const int64_t tokens = o.documents * o.document_tokens;
+  print_line(to_line(measure(o, "train", *model, tokens, [&](int i) {
+    Rng rng(make_key(static_cast<uint64_t>(o.place.seed), i));
+    std::vector<std::vector<int32_t>> documents;
+    std::vector<TrainingSequence> sequences;
+    for (int64_t d = 0; d < o.documents; ++d) {
+      documents.push_back(random_ids(o.document_tokens + 1, model->config().vocab_size, rng));
+    }
+    for (const auto& ids : documents) {
+      const std::span<const int32_t> all = ids;
+      sequences.push_back({all.first(1), all.subspan(1)});
+    }
+    Timer timer;
+    Phases phases;
+    trainer.likelihood_step(sequences, {}, optimizer.lr);
+    lap(phases, "update", timer);
+    return phases;
+  })));
+  return 0;
+}
+
+void add_workload(Command& bench, Options& o, const char* name, const char* meaning,
+                  int (*run)(const Options&)) {
+  Command& c = bench.verb(name, meaning);
+  c.option("--shape", o.shape, "the model: bench-5m");
+  if (run == train) {
+    c.option("--documents", o.documents, "sequences a step");
+    c.option("--document-tokens", o.document_tokens, "tokens of each");
+  } else {
+    c.option("--prompts", o.prompts, "prompts");
+    c.option("--group", o.group, "completions of each (decode: so many times more prompts)");
+    c.option("--prompt-tokens", o.prompt_tokens, "tokens of a prompt");
+    c.option("--new-tokens", o.new_tokens, "tokens of a completion");
+  }
+  if (run == decode) c.option("--batch", o.batch, "sequences decoded together");
+  add_model_options(c, o.place);
+  add_output_options(c, o.output);
+  c.action([&o, run] { return run(o); });
+}
+
+}  // namespace
+
+void add_bench(Command& hone) {
+  static Options o;
+  Command& bench = hone.verb("bench", "fixed workloads: how fast this machine is");
+  add_workload(bench, o, "decode", "sampling: 256 prompts of 32 tokens, 64 new tokens each",
+               decode);
+  add_workload(bench, o, "step", "a whole GRPO step: 16 prompts x 16 completions of 64 tokens",
+               step);
+  add_workload(bench, o, "train", "forward, backward and AdamW on 64 sequences of 128 tokens",
+               train);
+}
+
+}  // namespace hone

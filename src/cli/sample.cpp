@@ -1,0 +1,113 @@
+// hone sample: prompts to completions with their log-probabilities.
+#include <map>
+
+#include "base/error.h"
+#include "cli/common.h"
+#include "cli/verbs.h"
+#include "engine/engine.h"
+#include "model/transformer.h"
+#include "text/tokenizer.h"
+
+namespace hone {
+namespace {
+
+constexpr int64_t kCompletionsAtOnce = 1024;
+
+struct Options {
+  std::string model;
+  JsonlFiles files;
+  int64_t n = 1;
+  SamplingOptions sampling;
+  bool exact = false;
+  ModelOptions place;
+  OutputOptions output;
+};
+
+Json to_json(const Completion& c) {
+  return {{"text", c.text},
+          {"ids", c.tokens},
+          {"logprobs", json_floats(c.logprobs)},
+          {"sampled_logprobs", json_floats(c.sampled_logprobs)},
+          {"finish_reason", to_string(c.finish_reason)}};
+}
+
+std::vector<int32_t> prompt_of(const Json& row, const Tokenizer& tokenizer, const PromptForm& form,
+                               int64_t longest) {
+  const std::string text =
+      row.contains("messages") ? render_messages(form, row["messages"]) : text_of(row, "prompt");
+  std::vector<int32_t> prompt = encode_prompt(tokenizer, form, text);
+  if (prompt.empty()) throw UserError("'prompt': expected some text, found none");
+  if (static_cast<int64_t>(prompt.size()) >= longest) {
+    throw UserError(cat("'prompt': has ", prompt.size(), " tokens; the model's context is ",
+                        longest, " with at least one new one"));
+  }
+  return prompt;
+}
+
+int run(const Options& o) {
+  Display display(begin_output(o.output));
+  if (o.n < 1) throw UserError(cat("--n: expected at least 1, found ", o.n));
+  const std::string directory = find_model(o.model);
+  const auto tokenizer = load_tokenizer(directory);
+  const PromptForm form = read_prompt_form(directory, *tokenizer);
+  const auto model = open_model(directory, o.place);
+  check_vocabulary(*model, *tokenizer, directory);
+  if (o.exact && !model->device().is_cpu()) {
+    throw UserError("--exact: sampling is exact on the CPU only; add --device cpu");
+  }
+  Engine engine(*model, tokenizer.get());
+
+  std::map<std::vector<int32_t>, uint64_t> occurrences;  // equal prompts draw differently
+  const size_t batch = static_cast<size_t>(std::max<int64_t>(1, kCompletionsAtOnce / o.n));
+  const auto sample = [&](std::vector<JsonlRow*>& rows) {
+    std::vector<SampleRequest> requests;
+    std::vector<JsonlRow*> sampled;
+    for (JsonlRow* row : rows) {
+      try {
+        SampleRequest r;
+        r.prompt = prompt_of(row->in, *tokenizer, form, model->config().max_positions);
+        r.n = o.n;
+        r.key = request_key(static_cast<uint64_t>(o.place.seed), 0, 0, r.prompt,
+                            occurrences[r.prompt]++);
+        requests.push_back(std::move(r));
+        sampled.push_back(row);
+      } catch (const UserError& error) {
+        row->error = error.what();
+      }
+    }
+    if (requests.empty()) return;
+    const auto results =
+        engine.sample(requests, o.sampling, [&](int64_t, int64_t finished, int64_t all) {
+          display.progress(cat("sampling ", all, " completions"), finished, all);
+        });
+    for (size_t i = 0; i < results.size(); ++i) {
+      Json list = Json::array();
+      for (const Completion& c : results[i]) list.push_back(to_json(c));
+      sampled[i]->out["completions"] = std::move(list);
+    }
+  };
+  return map_jsonl(o.files, o.output, std::max<size_t>(batch, 2), sample);
+}
+
+}  // namespace
+
+void add_sample(Command& hone) {
+  static Options o;
+  Command& c = hone.verb("sample", "sample completions of prompts");
+  c.argument("MODEL", o.model, "model directory, or a run");
+  add_jsonl_options(c, o.files, "{prompt} or {messages}");
+  c.option("--n", o.n, "completions of each prompt");
+  c.option("--temperature", o.sampling.temperature, "0 is greedy");
+  c.option("--top-p", o.sampling.top_p, "the smallest set of tokens with this probability; 1: all");
+  c.option("--top-k", o.sampling.top_k, "the k likeliest tokens; 0: all");
+  c.option("--min-p", o.sampling.min_p, "tokens above this share of the likeliest one's");
+  c.option("--max-tokens", o.sampling.max_tokens, "longest completion");
+  c.option("--stop", o.sampling.stop, "texts that end a completion");
+  c.option("--stop-ids", o.sampling.stop_ids, "token ids that end a completion");
+  c.flag("--exact", o.exact, "results that do not depend on the batch (the CPU's always are so)");
+  add_model_options(c, o.place);
+  add_output_options(c, o.output);
+  c.action([] { return run(o); });
+}
+
+}  // namespace hone

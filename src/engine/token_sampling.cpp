@@ -3,8 +3,17 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 
 #include "kernels/cpu_kernels.h"
+
+#ifdef HONE_WITH_CUDA
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "kernels/cuda_kernels.h"
+#endif
 
 namespace hone {
 namespace {
@@ -50,6 +59,67 @@ void draw_cpu(const at::Tensor& logits, const SamplingOptions& options, TokenDra
                     vocab);
 }
 
+#ifdef HONE_WITH_CUDA
+// kernels::filter_logits on the GPU, all rows of logits [n, V] at once.
+at::Tensor filter_cuda(const at::Tensor& logits, const SamplingOptions& options) {
+  const int64_t vocab = logits.size(1);
+  const double dropped = -std::numeric_limits<double>::infinity();
+  at::Tensor kept = logits;
+  if (options.top_k > 0 && options.top_k < vocab) {
+    const at::Tensor last =
+        std::get<0>(kept.topk(options.top_k, 1)).narrow(1, options.top_k - 1, 1);
+    kept = kept.masked_fill(kept < last, dropped);
+  }
+  const double inv_temperature = inverse_temperature(options);
+  if (options.top_p < 1.0) {
+    const auto [sorted, order] = (kept * inv_temperature).sort(true, 1, /*descending=*/true);
+    const at::Tensor p = sorted.softmax(1);
+    // A token is dropped if those before it reach top_p; the first has none before it.
+    const at::Tensor drop_sorted = (p.cumsum(1) - p) >= options.top_p;
+    kept = kept.masked_fill(at::empty_like(drop_sorted).scatter_(1, order, drop_sorted), dropped);
+  }
+  if (options.min_p > 0.0) {
+    const at::Tensor p = (kept * inv_temperature).softmax(1);
+    kept = kept.masked_fill(p < p.amax(1, true) * options.min_p, dropped);
+  }
+  return kept;
+}
+
+// Draws [begin, begin + n) from logits [n, V] on the GPU.
+void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws,
+               size_t begin) {
+  const c10::cuda::CUDAGuard guard(logits.device());
+  const int64_t n = logits.size(0), vocab = logits.size(1);
+  const bool filtered = filters(options);
+  at::Tensor staging = at::empty({3, n}, at::kLong);
+  int64_t* in = staging.data_ptr<int64_t>();
+  std::memcpy(in, draws.keys.data() + begin, sizeof(int64_t) * static_cast<size_t>(n));
+  std::copy_n(draws.samples.data() + begin, n, in + n);
+  std::copy_n(draws.positions.data() + begin, n, in + 2 * n);
+  staging = staging.to(logits.device());
+  const auto floats = logits.options();
+  const at::Tensor inverse = at::full({n}, inverse_temperature(options), floats);
+  at::Tensor tokens = at::empty({n}, staging.options());
+  at::Tensor logps = at::empty({2, n}, floats);  // at temperature 1, as drawn
+  const at::Tensor from = (filtered ? filter_cuda(logits, options) : logits).contiguous();
+  const int64_t* columns = staging.data_ptr<int64_t>();
+  float* out = logps.data_ptr<float>();
+  kernels::cuda::sample_tokens(
+      from.const_data_ptr<float>(), n, vocab, inverse.const_data_ptr<float>(),
+      reinterpret_cast<const uint64_t*>(columns), columns + n, columns + 2 * n,
+      tokens.data_ptr<int64_t>(), out, out + n, c10::cuda::getCurrentCUDAStream().stream());
+  if (filtered) {
+    logps.select(0, 0).copy_(logits.gather(1, tokens.unsqueeze(1)).squeeze(1) -
+                             logits.logsumexp(1));
+  }
+  tokens = tokens.cpu();
+  logps = logps.cpu();
+  std::copy_n(tokens.const_data_ptr<int64_t>(), n, draws.tokens.data() + begin);
+  std::copy_n(logps.const_data_ptr<float>(), n, draws.logprobs.data() + begin);
+  std::copy_n(logps.const_data_ptr<float>() + n, n, draws.sampled_logprobs.data() + begin);
+}
+#endif
+
 }  // namespace
 
 void TokenDraws::clear() {
@@ -88,6 +158,12 @@ void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, Token
       std::copy(rows, rows + n, index.data_ptr<int64_t>());
       part = logits.index_select(0, index.to(logits.device()));
     }
+#ifdef HONE_WITH_CUDA
+    if (part.is_cuda()) {
+      draw_cuda(part, options, draws, begin);
+      continue;
+    }
+#endif
     draw_cpu(part.cpu(), options, draws, begin);
   }
 }

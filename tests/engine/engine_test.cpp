@@ -60,7 +60,8 @@ TEST_CASE("first tokens follow the softmax") {
   const int64_t n = 20000;
   const auto frequencies = [&](const SamplingOptions& options) {
     std::vector<double> count(97, 0.0);
-    for (const Completion& c : engine.sample({{prompt, n, 5}}, options)[0]) {
+    const auto results = engine.sample({{prompt, n, 5}}, options);
+    for (const Completion& c : results[0]) {
       count[static_cast<size_t>(c.tokens[0])] += 1;
     }
     return count;
@@ -125,7 +126,10 @@ TEST_CASE("stop ids and stop strings cut the completion that would have been") {
   const std::vector<SampleRequest> requests = {{random_prompt(10, 1), 50, 3}};
   const auto whole = engine.sample(requests, {.max_tokens = 80});
   const auto by_id = engine.sample(requests, {.max_tokens = 80, .stop_ids = {40}});
-  const std::string some = tokenizer.decode(whole[0][0].tokens).substr(30, 3);
+  const auto longest = std::max_element(
+      whole[0].begin(), whole[0].end(),
+      [](const Completion& a, const Completion& b) { return a.tokens.size() < b.tokens.size(); });
+  const std::string some = tokenizer.decode(longest->tokens).substr(30, 3);
   const auto by_text = engine.sample(requests, {.max_tokens = 80, .stop = {some, "A", "zzz"}});
   for (size_t i = 0; i < 50; ++i) {
     const Completion& w = whole[0][i];

@@ -119,7 +119,10 @@ TEST_CASE("sampled log-probabilities of filtered distributions keep the model's 
     const auto expected = teacher_forced(*model, requests[r].prompt, results[r]);
     for (size_t i = 0; i < results[r].size(); ++i) {
       REQUIRE(results[r][i].logprobs == expected[i]);
-      for (float logp : results[r][i].sampled_logprobs) REQUIRE((logp <= 0.0f && logp > -20.0f));
+      for (float logp : results[r][i].sampled_logprobs) {
+        REQUIRE(logp < 1e-5f);  // a lone survivor's is 0 but for rounding
+        REQUIRE(logp > -8.0f);  // min_p lets nothing unlikely through
+      }
     }
   }
 }

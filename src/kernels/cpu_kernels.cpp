@@ -1,9 +1,6 @@
-// Choice of the vector width, threads and scratch memory.
+// Choice of the vector width, and scratch memory.
 #include "kernels/cpu_kernels.h"
 
-#include <omp.h>
-
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -34,8 +31,6 @@ const KernelTable*& chosen() {
   return table;
 }
 
-int thread_count = std::max(1, omp_get_num_procs());
-
 }  // namespace
 
 const KernelTable& table() { return *chosen(); }
@@ -44,22 +39,6 @@ bool set_level(Level level) {
   if (!has_level(level)) return false;
   chosen() = level == Level::avx2 ? &avx2_kernels() : &avx512_kernels();
   return true;
-}
-
-void set_num_threads(int threads) { thread_count = std::max(1, threads); }
-int num_threads() { return thread_count; }
-
-void parallel_tasks(int64_t tasks, int64_t nanoseconds, void (*run)(void*, int64_t),
-                    void* context) {
-  // A fork and join takes a few microseconds.
-  constexpr int64_t kWorthAFork = 20000;
-  const int threads = static_cast<int>(std::min<int64_t>(thread_count, tasks));
-  if (threads <= 1 || nanoseconds < kWorthAFork || omp_in_parallel()) {
-    for (int64_t i = 0; i < tasks; ++i) run(context, i);
-    return;
-  }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t i = 0; i < tasks; ++i) run(context, i);
 }
 
 float* scratch(Scratch which, int64_t floats) {

@@ -18,7 +18,8 @@
 //
 // Shapes: T tokens, H query heads, G key/value heads (H % G == 0), D head size (multiple of 16).
 // scale and inv_temperature are positive.
-// Threads: OpenMP; `set_num_threads` once at start. No kernel allocates more than scratch.
+// Threads: a pool of their own; `set_num_threads` once at start. Calls from several threads at once
+// are safe, but only one of them shares its work. No kernel allocates more than scratch.
 #pragma once
 
 #include <cstdint>

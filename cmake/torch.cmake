@@ -32,8 +32,10 @@ foreach(directory ${nvidia_libraries})  # only for the linker's look at libtorch
   target_link_options(hone_torch INTERFACE "LINKER:-rpath-link,${directory}")
 endforeach()
 target_link_options(hone_torch INTERFACE "LINKER:-rpath,${HONE_TORCH_DIR}/lib")
+# libstdc++ stands before torch: libtorch.so exports an unusable std::filesystem of its own, and the
+# first library that has a symbol wins.
 target_link_libraries(hone_torch INTERFACE
-  "-Wl,--push-state,--no-as-needed" torch torch_cpu c10)
+  "-Wl,--push-state,--no-as-needed" stdc++ torch torch_cpu c10)
 if(EXISTS ${HONE_TORCH_DIR}/lib/libtorch_cuda.so)
   target_link_libraries(hone_torch INTERFACE torch_cuda c10_cuda)
 endif()

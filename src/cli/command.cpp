@@ -62,13 +62,12 @@ void Command::option(const std::string& names, double& value, const std::string&
 
 void Command::option(const std::string& names, std::vector<std::string>& values,
                      const std::string& meaning, bool required) {
-  // One value each time, so that what follows may be a positional argument.
-  state_->app->add_option(names, values, meaning)->required(required)->expected(1)->take_all();
+  state_->app->add_option(names, values, meaning)->required(required);
 }
 
 void Command::option(const std::string& names, std::vector<int64_t>& values,
                      const std::string& meaning) {
-  state_->app->add_option(names, values, meaning);
+  state_->app->add_option(names, values, meaning)->delimiter(',');
 }
 
 void Command::flag(const std::string& names, bool& value, const std::string& meaning) {

@@ -127,9 +127,11 @@ std::vector<Finding> findings() {
   const char* kernels = "without CUDA kernels of its own";
 #endif
   const int64_t cores = usable_cores();
+  // at::hasCUDA() asks for a device; this asks for the library.
+  const bool with_cuda = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD) != nullptr;
   return {
       {"hone", cat(HONE_VERSION, ", ", kernels), ""},
-      {"LibTorch", cat(TORCH_VERSION, at::hasCUDA() ? ", with CUDA" : ", CPU alone"), ""},
+      {"LibTorch", cat(TORCH_VERSION, with_cuda ? ", with CUDA" : ", CPU alone"), ""},
       {"cores", std::to_string(cores), ""},
       vector_level(),
       memory(),

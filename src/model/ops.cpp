@@ -239,7 +239,8 @@ Tensor embed(const Tensor& tokens, const Parameter& weight) {
   if (!weight.grad.defined() || !at::GradMode::is_enabled()) {
     return at::embedding(weight.value, tokens);
   }
-  const Tensor anchor = at::empty({0}, weight.value.options().requires_grad(true));
+  Tensor anchor = at::empty({0}, weight.value.options());
+  anchor.set_requires_grad(true);
   return Embed::apply(anchor, tokens, &weight);
 }
 

@@ -90,6 +90,12 @@ void check_stage(StageOptions& s) {
   } else if (s.model.empty()) {
     throw UserError(cat("stage '", s.name, "': `model` is missing"));
   }
+  for (const auto* specs : {&s.data, &s.eval.data}) {
+    for (const DataSpec& d : *specs) {
+      if (!d.task.empty()) make_task(d.task, d.options);
+    }
+  }
+  const RewardSet names_and_options_exist(s.rewards);
   if (s.kind != "rl") {
     check_positive(s, "batch_tokens", s.batch_tokens);
     return;

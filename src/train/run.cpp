@@ -143,7 +143,9 @@ void set_threads(int64_t threads) {
     }
   }
   kernels::set_num_threads(static_cast<int>(threads));
-  at::set_num_threads(static_cast<int>(threads));
+  // LibTorch's own pool spins while it waits and would take the cores from the kernels' threads;
+  // what is left to LibTorch on the CPU is small.
+  at::set_num_threads(1);
 }
 
 ModelPlace choose_place(const std::string& device, const std::string& dtype, bool trainable) {

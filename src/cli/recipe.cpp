@@ -57,7 +57,7 @@ void add_recipe(Command& hone) {
   Command& c = hone.verb("recipe", "recipes resolved, and all their keys");
   Command& s = c.verb("show", "the recipe with every key");
   s.argument("RECIPE", o.recipe, "recipe file, or a preset of the objective");
-  s.arguments("key=value", o.overrides, "overrides, e.g. optimizer.lr=1e-4", false);
+  s.arguments("overrides", o.overrides, "overrides, e.g. optimizer.lr=1e-4", false);
   add_output_options(s, o.output);
   s.action([] { return show(o); });
   Command& k = c.verb("keys", "all keys with default and meaning");

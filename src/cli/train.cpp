@@ -138,7 +138,7 @@ void add_train(Command& hone) {
   static Options o;
   Command& c = hone.verb("train", "run a recipe's stages in order");
   c.argument("RECIPE", o.recipe, "recipe file");
-  c.arguments("key=value", o.overrides,
+  c.arguments("overrides", o.overrides,
               "overrides, e.g. optimizer.lr=1e-4; with several stages STAGE.optimizer.lr=1e-4",
               false);
   c.option("--out", o.out, "run directory; default runs/<stem of RECIPE>");

@@ -8,7 +8,7 @@ using Catch::Approx;
 
 namespace {
 
-double format(const std::string& pattern, const std::string& text, const std::string& prompt = "",
+double format_score(const std::string& pattern, const std::string& text, const std::string& prompt = "",
               FinishReason reason = FinishReason::stop) {
   const Score score = judge("format:pattern=" + pattern, Problem{}, text, prompt, reason);
   REQUIRE(score.status == Status::ok);
@@ -20,11 +20,11 @@ const std::string kGood = "<think>\nr\n</think>\n<answer>\n42\n</answer>";
 }  // namespace
 
 TEST_CASE("one thinking block and then one answer block have the R1-Zero format") {
-  CHECK(format("r1_zero", kGood) == 1);
-  CHECK(format("r1_zero", "<think>r</think><answer>42</answer>") == 1);
-  CHECK(format("r1_zero", " <think>r</think> \r\n <answer>42</answer> \n") == 1);
-  CHECK(format("r1_zero", kGood + "<|im_end|>") == 1);
-  CHECK(format("r1_zero", "r\n</think>\n<answer>42</answer>", "Assistant: <think>\n") == 1);
+  CHECK(format_score("r1_zero", kGood) == 1);
+  CHECK(format_score("r1_zero", "<think>r</think><answer>42</answer>") == 1);
+  CHECK(format_score("r1_zero", " <think>r</think> \r\n <answer>42</answer> \n") == 1);
+  CHECK(format_score("r1_zero", kGood + "<|im_end|>") == 1);
+  CHECK(format_score("r1_zero", "r\n</think>\n<answer>42</answer>", "Assistant: <think>\n") == 1);
 }
 
 TEST_CASE("attacks on the R1-Zero format are not paid") {
@@ -56,45 +56,45 @@ TEST_CASE("attacks on the R1-Zero format are not paid") {
         "\n</answer>\n<answer>\n\n</think>\n<think>\n",
         "<th\xD1\x96nk>r</th\xD1\x96nk><answer>42</answer>"}) {
     INFO(text);
-    CHECK(format("r1_zero", text) == 0);
+    CHECK(format_score("r1_zero", text) == 0);
   }
-  CHECK(format("r1_zero", kGood, "Assistant: <think>") == 0);  // opened twice
-  CHECK(format("r1_zero", kGood, "", FinishReason::length) == 0);
-  CHECK(format("r1_zero", kGood, "", FinishReason::abort) == 0);
+  CHECK(format_score("r1_zero", kGood, "Assistant: <think>") == 0);  // opened twice
+  CHECK(format_score("r1_zero", kGood, "", FinishReason::length) == 0);
+  CHECK(format_score("r1_zero", kGood, "", FinishReason::abort) == 0);
 }
 
 TEST_CASE("the looser patterns ask for less and still for an ended completion") {
-  CHECK(format("r1", "<think>r</think> It is 42.") == 1);
-  CHECK(format("r1", "<think>r</think> ") == 0);
-  CHECK(format("r1", "<think>r</think> a <think>b</think> 42") == 0);
-  CHECK(format("r1", "42") == 0);
-  CHECK(format("think", "<think>r</think>") == 1);
-  CHECK(format("think", "<think>r") == 0);
-  CHECK(format("tags", "Well, <think>r</think> so <answer>42</answer>.") == 1);
-  CHECK(format("tags", "<answer>42</answer><think>r</think>") == 0);
-  CHECK(format("tags", "<think>r</think><answer> </answer>") == 0);
-  CHECK(format("tags", kGood + kGood) == 0);
+  CHECK(format_score("r1", "<think>r</think> It is 42.") == 1);
+  CHECK(format_score("r1", "<think>r</think> ") == 0);
+  CHECK(format_score("r1", "<think>r</think> a <think>b</think> 42") == 0);
+  CHECK(format_score("r1", "42") == 0);
+  CHECK(format_score("think", "<think>r</think>") == 1);
+  CHECK(format_score("think", "<think>r") == 0);
+  CHECK(format_score("tags", "Well, <think>r</think> so <answer>42</answer>.") == 1);
+  CHECK(format_score("tags", "<answer>42</answer><think>r</think>") == 0);
+  CHECK(format_score("tags", "<think>r</think><answer> </answer>") == 0);
+  CHECK(format_score("tags", kGood + kGood) == 0);
   for (const char* pattern : {"r1", "think", "tags"}) {
-    CHECK(format(pattern, kGood, "", FinishReason::length) == 0);
-    CHECK(format(pattern, kGood) == 1);
+    CHECK(format_score(pattern, kGood, "", FinishReason::length) == 0);
+    CHECK(format_score(pattern, kGood) == 1);
   }
 }
 
 TEST_CASE("published patterns keep their published behaviour") {
-  CHECK(format("open_r1", kGood) == 1);
-  CHECK(format("open_r1", "<think>r</think><answer>42</answer>") == 0);
-  CHECK(format("open_r1", kGood + "\nmore") == 1);
-  CHECK(format("open_r1", kGood + " more") == 0);
-  CHECK(format("open_r1", "<think>\n\n</think>\n<answer>\n\n</answer>") == 1);
-  CHECK(format("open_r1", "<think>\n</think>\n<answer>\n42\n</answer>") == 0);
-  CHECK(format("open_r1", "<think>\nr\n</think>\n<answer>\n</answer>x\n</answer>") == 1);
-  CHECK(format("trl_think", "<think>This is my reasoning.</think>This is my answer.") == 1);
-  CHECK(format("trl_think", "<think></think>") == 1);
-  CHECK(format("trl_think", "<think>a<think>b</think></think>c") == 0);
-  CHECK(format("trl_think", "a<think>b</think>c") == 0);
-  CHECK(format("tag_count", kGood) == Approx(1.0));
-  CHECK(format("tag_count", "<think>\na\n</think>\n<answer>\nb") == Approx(0.75));
-  CHECK(format("tag_count", "a\nb") == 0);
+  CHECK(format_score("open_r1", kGood) == 1);
+  CHECK(format_score("open_r1", "<think>r</think><answer>42</answer>") == 0);
+  CHECK(format_score("open_r1", kGood + "\nmore") == 1);
+  CHECK(format_score("open_r1", kGood + " more") == 0);
+  CHECK(format_score("open_r1", "<think>\n\n</think>\n<answer>\n\n</answer>") == 1);
+  CHECK(format_score("open_r1", "<think>\n</think>\n<answer>\n42\n</answer>") == 0);
+  CHECK(format_score("open_r1", "<think>\nr\n</think>\n<answer>\n</answer>x\n</answer>") == 1);
+  CHECK(format_score("trl_think", "<think>This is my reasoning.</think>This is my answer.") == 1);
+  CHECK(format_score("trl_think", "<think></think>") == 1);
+  CHECK(format_score("trl_think", "<think>a<think>b</think></think>c") == 0);
+  CHECK(format_score("trl_think", "a<think>b</think>c") == 0);
+  CHECK(format_score("tag_count", kGood) == Approx(1.0));
+  CHECK(format_score("tag_count", "<think>\na\n</think>\n<answer>\nb") == Approx(0.75));
+  CHECK(format_score("tag_count", "a\nb") == 0);
 }
 
 TEST_CASE("overlong falls from zero to minus one inside the cache") {

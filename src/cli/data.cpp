@@ -137,7 +137,7 @@ int tokenizer(const Options& o) {
 void add_make(Command& data, Options& o) {
   Command& c = data.verb("make", "problems or documents of a synthetic task, as JSONL");
   c.argument("TASK", o.task, "name of the task (hone data list)");
-  c.arguments("option=value", o.options, "options of the task", false);
+  c.arguments("options", o.options, "options of the task", false);
   c.option("--n", o.n, "how many rows");
   c.option("--seed", o.seed, "same seed, same rows");
   c.option("--split", o.split, "train or heldout");

@@ -1,4 +1,6 @@
 // hone: chooses the verb and turns what goes wrong into one line and an exit code.
+#include <malloc.h>
+
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -22,6 +24,10 @@ int failed(const std::string& what, int code) {
 
 int main(int argc, char** argv) {
   using namespace hone;
+  // Activations of tens of megabytes come and go with every operation: memory that went back to
+  // the kernel each time would be zeroed and mapped again, a quarter of an update's time.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, 2147483647);
   Command hone("GRPO training of language models: from a recipe to a model that reasons.",
                HONE_VERSION);
   add_train(hone);

@@ -81,6 +81,7 @@ Completion to_completion(Sequence& s, const StopRules& rules) {
 Engine::Engine(const Transformer& model, const Tokenizer* tokenizer, const EngineOptions& options)
     : model_(&model), tokenizer_(tokenizer), options_(options), runner_(model) {
   const bool cpu = model.device().is_cpu();
+  if (options_.max_running == 0) options_.max_running = cpu ? 256 : 1024;
   if (options_.prefill_tokens == 0) options_.prefill_tokens = cpu ? 4096 : 16384;
   if (options_.prefill_seats == 0) options_.prefill_seats = cpu ? 1 : 8;
   if (options_.max_running < 1 || options_.kv_blocks < 0 || options_.prefill_tokens < 1 ||

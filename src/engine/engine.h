@@ -17,7 +17,7 @@
 namespace hone {
 
 struct EngineOptions {
-  int64_t max_running = 256;   // sequences decoded together
+  int64_t max_running = 0;     // sequences decoded together; 0: 256 on the CPU, 1024 on CUDA
   int64_t kv_blocks = 0;       // cache blocks of 16 tokens; 0: what a call needs, within memory
   double kv_memory = 0.5;      // share of the free memory that a cache sized by need may take
   int64_t prefill_tokens = 0;  // tokens in a prefill pass; 0: 4096 on the CPU, 16384 on CUDA

@@ -1,6 +1,7 @@
 #include "train/run.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <yaml-cpp/yaml.h>
 
@@ -173,6 +174,9 @@ ModelPlace choose_place(const std::string& device, const std::string& dtype, boo
   if (dtype == "bfloat16" && place.device.is_cpu()) {
     throw UserError("dtype bfloat16: the CPU computes in float32; leave dtype at auto");
   }
+  // cuDNN's attention builds a plan for every new length, tens of milliseconds each; sampling has a
+  // new length every step.
+  if (place.device.is_cuda()) at::globalContext().setSDPUseCuDNN(false);
   place.dtype = place.device.is_cuda() && dtype != "float32" ? at::kBFloat16 : at::kFloat;
   return place;
 }

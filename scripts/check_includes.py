@@ -18,7 +18,7 @@ ROOMS = {
     "kernels": ("src/kernels", ""),
     "model": ("src/model", "base kernels"),
     "scheduling": ("src/engine/scheduling", "base"),
-    "engine": ("src/engine", "base text model scheduling rollouts"),
+    "engine": ("src/engine", "base text kernels model scheduling rollouts"),
     "train": ("src/train", "base text kernels model scheduling engine rollouts rewards data"),
     "cli": ("src/cli", "base text kernels model scheduling engine rollouts rewards data train"),
     "rollouts": ("rollouts", "base text"),

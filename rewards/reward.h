@@ -17,8 +17,8 @@ namespace hone {
 struct RewardItem {
   const Problem* problem = nullptr;
   const Completion* completion = nullptr;
-  std::string prompt;      // the text that the completion continues; may end in "<think>"
-  double progress = 0;     // share of the run done, for rewards that change over time
+  std::string prompt;   // the text that the completion continues; may end in "<think>"
+  double progress = 0;  // share of the run done, for rewards that change over time
 };
 
 class Rewarder {
@@ -30,11 +30,11 @@ class Rewarder {
 
 // One entry of a recipe's `rewards`, or of --reward.
 struct RewardSpec {
-  std::string name;                             // registered name, e.g. "math"
-  std::string as;                               // name in scores and metrics; default: name
-  double weight = 1.0;                          // in the weighted sum
-  std::map<std::string, std::string> when;      // only problems whose fields match, all of them
-  std::map<std::string, std::string> options;   // the rewarder's own, e.g. extract=boxed
+  std::string name;                            // registered name, e.g. "math"
+  std::string as;                              // name in scores and metrics; default: name
+  double weight = 1.0;                         // in the weighted sum
+  std::map<std::string, std::string> when;     // only problems whose fields match, all of them
+  std::map<std::string, std::string> options;  // the rewarder's own, e.g. extract=boxed
 };
 
 // Reads "math:extract=boxed,weight=2,as=accuracy". Throws UserError.

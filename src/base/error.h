@@ -32,7 +32,7 @@ std::string cat(const Args&... args) {
 }  // namespace hone
 
 // An invariant of hone itself; prints the place and aborts.
-#define HONE_CHECK(condition)                                                \
-  do {                                                                       \
+#define HONE_CHECK(condition)                                               \
+  do {                                                                      \
     if (!(condition)) ::hone::check_failed(#condition, __FILE__, __LINE__); \
   } while (0)

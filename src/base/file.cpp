@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 
 std::string read_file(const std::string& path) {
   std::error_code ec;
-  if (fs::is_directory(path, ec)) throw UserError(cat(path, ": expected a file, found a directory"));
+  if (fs::is_directory(path, ec))
+    throw UserError(cat(path, ": expected a file, found a directory"));
   std::ifstream in(path, std::ios::binary);
   if (!in) throw UserError(cat(path, ": cannot be read: ", std::strerror(errno)));
   std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());

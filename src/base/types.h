@@ -16,9 +16,9 @@ namespace hone {
 
 // A question with what is needed to judge an answer to it.
 struct Problem {
-  std::string id;      // unique in its data set; carried through to every file
-  std::string source;  // task name or file: what `when: {data_source: ...}` selects on
-  std::string prompt;  // text, before the recipe's prompt template
+  std::string id;                // unique in its data set; carried through to every file
+  std::string source;            // task name or file: what `when: {data_source: ...}` selects on
+  std::string prompt;            // text, before the recipe's prompt template
   Json fields = Json::object();  // the whole row: answer, tests, numbers, target, ...
 };
 
@@ -46,9 +46,9 @@ struct Score {
 // G completions of one problem and what was found out about them.
 struct Group {
   Problem problem;
-  std::string prompt;                  // text given to the model
-  std::vector<int32_t> prompt_tokens;  // [P]
-  std::vector<Completion> completions;                          // [G]
+  std::string prompt;                                              // text given to the model
+  std::vector<int32_t> prompt_tokens;                              // [P]
+  std::vector<Completion> completions;                             // [G]
   std::vector<std::pair<std::string, std::vector<Score>>> scores;  // reward name -> [G]
   std::vector<std::optional<double>> rewards;  // [G] weighted sum; null where no score counted
   std::vector<double> advantages;              // [G]
@@ -56,20 +56,28 @@ struct Group {
 
 inline const char* to_string(FinishReason reason) {
   switch (reason) {
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
-    case FinishReason::abort: return "abort";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::abort:
+      return "abort";
   }
   return "";
 }
 
 inline const char* to_string(Status status) {
   switch (status) {
-    case Status::ok: return "ok";
-    case Status::no_answer: return "no_answer";
-    case Status::bad_reference: return "bad_reference";
-    case Status::verifier_error: return "verifier_error";
-    case Status::timeout: return "timeout";
+    case Status::ok:
+      return "ok";
+    case Status::no_answer:
+      return "no_answer";
+    case Status::bad_reference:
+      return "bad_reference";
+    case Status::verifier_error:
+      return "verifier_error";
+    case Status::timeout:
+      return "timeout";
   }
   return "";
 }

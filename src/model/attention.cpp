@@ -22,7 +22,7 @@ struct AttentionPlan {
   // CPU
   std::vector<kernels::AttentionSequence> sequences;
   std::vector<std::vector<int32_t>> tables;
-  std::vector<int64_t> slots;                // [T] training only
+  std::vector<int64_t> slots;                      // [T] training only
   std::vector<int64_t> copied_rows, copied_slots;  // the prefixes' tails
   int64_t blocks = 0;
   // CUDA
@@ -122,7 +122,8 @@ void plan_cuda(const ForwardBatch& batch, bool varlen, AttentionPlan& plan) {
     return;
   }
   Tensor query_rows = at::zeros({n, q}, at::kLong), key_rows = at::zeros({n, l}, at::kLong),
-         flat = at::empty({batch.tokens.numel()}, at::kLong), lengths = at::empty({n, 2}, at::kLong);
+         flat = at::empty({batch.tokens.numel()}, at::kLong),
+         lengths = at::empty({n, 2}, at::kLong);
   int64_t* qr = query_rows.data_ptr<int64_t>();
   int64_t* kr = key_rows.data_ptr<int64_t>();
   int64_t* len = lengths.data_ptr<int64_t>();
@@ -133,11 +134,11 @@ void plan_cuda(const ForwardBatch& batch, bool varlen, AttentionPlan& plan) {
       flat.data_ptr<int64_t>()[r.begin + i] = s * q + i;
     }
     for (int64_t j = 0; j < r.context; ++j) {
-      kr[s * l + j] = batch.cache
-                          ? batch.sequences[static_cast<size_t>(s)].blocks[j / kBlockTokens] *
-                                    kBlockTokens +
-                                j % kBlockTokens
-                          : r.begin + j;
+      kr[s * l + j] =
+          batch.cache
+              ? batch.sequences[static_cast<size_t>(s)].blocks[j / kBlockTokens] * kBlockTokens +
+                    j % kBlockTokens
+              : r.begin + j;
     }
     len[2 * s] = r.length;
     len[2 * s + 1] = r.context;
@@ -181,10 +182,9 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
                         keys.data_ptr<float>(), values.data_ptr<float>(), 1, g, d);
     }
     Tensor out = at::empty({t, h * d}, qkv.options()), lse = at::empty({t, h}, qkv.options());
-    kernels::paged_attention(q, stride, plan.sequences.data(),
-                             static_cast<int64_t>(plan.sequences.size()), data(keys), data(values),
-                             softmax_scale(d), out.data_ptr<float>(), lse.data_ptr<float>(), h, g,
-                             d);
+    kernels::paged_attention(
+        q, stride, plan.sequences.data(), static_cast<int64_t>(plan.sequences.size()), data(keys),
+        data(values), softmax_scale(d), out.data_ptr<float>(), lse.data_ptr<float>(), h, g, d);
     ctx->save_for_backward({qkv, out, lse});
     ctx->saved_data["batch"] = reinterpret_cast<int64_t>(batch);
     ctx->saved_data["shape"] = reinterpret_cast<int64_t>(shape);
@@ -204,10 +204,9 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
     Tensor dqkv = at::empty_like(qkv);
     const float* q = data(qkv);
     float* dq = dqkv.data_ptr<float>();
-    kernels::AttentionGrad tensors{q,      q + h * d,   q + (h + g) * d, data(out),
-                                   data(dout), data(lse), stride,          stride,
-                                   stride, dq,          dq + h * d,      dq + (h + g) * d,
-                                   stride, stride,      stride};
+    kernels::AttentionGrad tensors{
+        q,      q + h * d, q + (h + g) * d, data(out),        data(dout), data(lse), stride, stride,
+        stride, dq,        dq + h * d,      dq + (h + g) * d, stride,     stride,    stride};
     kernels::attention_backward(tensors, batch->segments.data(),
                                 static_cast<int64_t>(batch->segments.size()), t, softmax_scale(d),
                                 h, g, d);
@@ -271,7 +270,8 @@ Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t laye
   }
   const int64_t s = plan.key_rows.size(0), l = plan.key_rows.size(1), n = plan.query_rows.size(1);
   const auto pick = [](const Tensor& from, const Tensor& index, int64_t a, int64_t b) {
-    return from.index_select(0, index.view(-1)).view({a, b, from.size(1), from.size(2)})
+    return from.index_select(0, index.view(-1))
+        .view({a, b, from.size(1), from.size(2)})
         .transpose(1, 2);
   };
   const Tensor out = at::scaled_dot_product_attention(

@@ -22,9 +22,9 @@ struct DtypeName {
   const char* name;
   at::ScalarType type;
 };
-constexpr DtypeName kDtypes[] = {{"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"F16", at::kHalf},
-                                 {"F64", at::kDouble}, {"I64", at::kLong},     {"I32", at::kInt},
-                                 {"U8", at::kByte},   {"BOOL", at::kBool}};
+constexpr DtypeName kDtypes[] = {{"F32", at::kFloat},  {"BF16", at::kBFloat16}, {"F16", at::kHalf},
+                                 {"F64", at::kDouble}, {"I64", at::kLong},      {"I32", at::kInt},
+                                 {"U8", at::kByte},    {"BOOL", at::kBool}};
 
 constexpr int64_t kLargestHeader = int64_t{100} << 20;  // as the reference implementation
 
@@ -46,8 +46,8 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
   void* address = ::mmap(nullptr, static_cast<size_t>(size), PROT_READ, MAP_PRIVATE, fd, 0);
   ::close(fd);
   if (address == MAP_FAILED) throw UserError(cat(path, ": cannot be mapped"));
-  map_ = std::shared_ptr<void>(
-      address, [size](void* p) { ::munmap(p, static_cast<size_t>(size)); });
+  map_ =
+      std::shared_ptr<void>(address, [size](void* p) { ::munmap(p, static_cast<size_t>(size)); });
   uint64_t header_size = 0;
   std::memcpy(&header_size, address, 8);
   if (header_size > static_cast<uint64_t>(std::min(size - 8, kLargestHeader))) {
@@ -145,8 +145,9 @@ void write_safetensors(const std::string& path,
                      [&, type = t.scalar_type()](const DtypeName& d) { return type == d.type; });
     HONE_CHECK(known != std::end(kDtypes));
     const int64_t bytes = t.numel() * static_cast<int64_t>(t.element_size());
-    header[name] = {
-        {"dtype", known->name}, {"shape", t.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    header[name] = {{"dtype", known->name},
+                    {"shape", t.sizes().vec()},
+                    {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump();

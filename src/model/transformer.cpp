@@ -24,15 +24,15 @@ Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : c
     b.output =
         weights_.add_matrix({{p + "self_attn.o_proj.weight", c.hidden}}, c.heads * c.head_dim);
     b.mlp_norm = weights_.add_vector(p + "post_attention_layernorm.weight", c.hidden);
-    b.gate_up = weights_.add_matrix({{p + "mlp.gate_proj.weight", c.intermediate},
-                                     {p + "mlp.up_proj.weight", c.intermediate}},
-                                    c.hidden);
+    b.gate_up = weights_.add_matrix(
+        {{p + "mlp.gate_proj.weight", c.intermediate}, {p + "mlp.up_proj.weight", c.intermediate}},
+        c.hidden);
     b.down = weights_.add_matrix({{p + "mlp.down_proj.weight", c.hidden}}, c.intermediate);
     blocks_.push_back(b);
   }
   final_norm_ = weights_.add_vector("model.norm.weight", c.hidden);
-  head_ = c.tied_head ? embedding_
-                      : weights_.add_matrix({{"lm_head.weight", c.vocab_size}}, c.hidden);
+  head_ =
+      c.tied_head ? embedding_ : weights_.add_matrix({{"lm_head.weight", c.vocab_size}}, c.hidden);
   weights_.allocate(place.device, place.dtype, place.trainable);
   rope_ = ops::make_rope_table(c.max_positions, c.head_dim, c.rope_theta, place.device);
 }
@@ -60,8 +60,8 @@ void Transformer::initialize(uint64_t seed) {
       target.fill_(1.0);
       continue;
     }
-    const bool into_residual = t.name.find("o_proj") != std::string::npos ||
-                               t.name.find("down_proj") != std::string::npos;
+    const bool into_residual =
+        t.name.find("o_proj") != std::string::npos || t.name.find("down_proj") != std::string::npos;
     const double sigma = into_residual ? residual : 0.02;
     at::Tensor draws = at::empty({t.rows, t.parameter->columns}, at::kFloat);
     float* d = draws.data_ptr<float>();

@@ -81,8 +81,7 @@ const float* Parameter::packed() const {
 const float* Parameter::packed_transposed() const {
   if (transposed_.version != arena->version()) {
     if (!transposed_.data) transposed_.data.reset(new float[kernels::packed_size(columns, rows)]);
-    kernels::pack_weight_transposed(value.data_ptr<float>(), rows, columns,
-                                    transposed_.data.get());
+    kernels::pack_weight_transposed(value.data_ptr<float>(), rows, columns, transposed_.data.get());
     transposed_.version = arena->version();
   }
   return transposed_.data.get();

@@ -28,7 +28,8 @@ class Display {
   // A block of lines, e.g. what will happen and how long.
   void note(const std::string& text);
   // One line of figures that stays; `fields` are name and formatted value, in order.
-  void step(int64_t step, int64_t steps, const std::vector<std::pair<std::string, std::string>>& fields);
+  void step(int64_t step, int64_t steps,
+            const std::vector<std::pair<std::string, std::string>>& fields);
   // A bar with a percentage and the time left, for anything over two seconds; redrawn in place on
   // a terminal, a plain line every 15 seconds elsewhere. `done == total` removes it.
   void progress(const std::string& what, int64_t done, int64_t total);

@@ -33,8 +33,7 @@ std::vector<Group> sample(RlStage& s) {
 // empty where its filters made it another distribution.
 std::vector<double> sampler_logp(const RlStage& s, const Completion& c) {
   if (s.sampling.temperature == 1.0) return {c.logprobs.begin(), c.logprobs.end()};
-  const bool filtered =
-      s.sampling.top_p < 1 || s.sampling.top_k > 0 || s.sampling.min_p > 0;
+  const bool filtered = s.sampling.top_p < 1 || s.sampling.top_k > 0 || s.sampling.min_p > 0;
   if (filtered) return {};
   return {c.sampled_logprobs.begin(), c.sampled_logprobs.end()};
 }
@@ -110,14 +109,14 @@ UpdateResult update(RlStage& s, const Rollout& r) {
     for (int64_t m = 0; m < s.options.minibatches; ++m) {
       const auto bound = [&](int64_t part) {
         const int64_t group = groups * part / s.options.minibatches;
-        return static_cast<size_t>(
-            std::lower_bound(r.group_ids.begin(), r.group_ids.end(), group) - r.group_ids.begin());
+        return static_cast<size_t>(std::lower_bound(r.group_ids.begin(), r.group_ids.end(), group) -
+                                   r.group_ids.begin());
       };
       const size_t begin = bound(m), count = bound(m + 1) - begin;
       if (count == 0) continue;
-      const auto step = s.trainer.policy_step(
-          std::span(r.sequences).subspan(begin, count), std::span(r.rows).subspan(begin, count),
-          s.options.objective, lr, s.update_progress());
+      const auto step = s.trainer.policy_step(std::span(r.sequences).subspan(begin, count),
+                                              std::span(r.rows).subspan(begin, count),
+                                              s.options.objective, lr, s.update_progress());
       // Only the first step runs under the weights that sampled.
       if (updates == 0) result.sampler_difference = step.sampler_difference;
       result.stats.merge(step.stats);
@@ -129,8 +128,10 @@ UpdateResult update(RlStage& s, const Rollout& r) {
   result.gradient_norm /= static_cast<double>(std::max<int64_t>(updates, 1));
   result.loss = result.stats.loss / static_cast<double>(std::max<int64_t>(updates, 1));
   if (s.model->device().is_cpu() && result.sampler_difference != 0) {
-    throw RunError(cat("step ", s.step + 1, ": the trainer's log-probabilities differ from the "
-                       "sampler's by ", result.sampler_difference,
+    throw RunError(cat("step ", s.step + 1,
+                       ": the trainer's log-probabilities differ from the "
+                       "sampler's by ",
+                       result.sampler_difference,
                        ", which must not happen on the CPU; please report this"));
   }
   return result;

@@ -98,8 +98,7 @@ void Optimizer::step_muon(double lr) {
     Tensor buffer = WeightArena::view(first_, t);
     buffer.mul_(options_.momentum).add_(g);
     const Tensor update = orthogonalise(g.add(buffer, options_.momentum));
-    const double scale =
-        0.2 * std::sqrt(static_cast<double>(std::max(w.size(0), w.size(1))));
+    const double scale = 0.2 * std::sqrt(static_cast<double>(std::max(w.size(0), w.size(1))));
     if (options_.weight_decay > 0) w.mul_(1 - lr * options_.weight_decay);
     w.add_(update, -lr * scale);
   }

@@ -55,8 +55,8 @@ class Optimizer {
 
   OptimizerOptions options_;
   WeightArena& weights_;
-  at::Tensor first_, second_;                           // [numel] moments; Muon keeps its buffer in first_
-  std::vector<NamedTensor> matrices_;                   // what Muon updates
+  at::Tensor first_, second_;          // [numel] moments; Muon keeps its buffer in first_
+  std::vector<NamedTensor> matrices_;  // what Muon updates
   std::vector<std::pair<int64_t, int64_t>> adam_ranges_;  // what AdamW updates, [begin, end)
   int64_t updates_ = 0;
 };

@@ -56,8 +56,7 @@ PackedBatch pack(std::span<const TrainingSequence> sequences, at::Device device,
     } else {
       append(sequence.prompt, 0);
       append(inputs, p);
-      packed.forward.segments.push_back(
-          {begin, p + static_cast<int64_t>(inputs.size()), 0, 0});
+      packed.forward.segments.push_back({begin, p + static_cast<int64_t>(inputs.size()), 0, 0});
       last_prompt_row = begin + p - 1;
       first_row = begin + p;
     }

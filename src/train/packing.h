@@ -20,8 +20,8 @@ struct TrainingSequence {
 
 struct PackedBatch {
   ForwardBatch forward;
-  at::Tensor hidden_rows;  // [M] int64: the row whose hidden state predicts targets[m]
-  at::Tensor targets;      // [M] int64
+  at::Tensor hidden_rows;        // [M] int64: the row whose hidden state predicts targets[m]
+  at::Tensor targets;            // [M] int64
   std::vector<int64_t> offsets;  // [N + 1]: completion i has targets [offsets[i], offsets[i + 1])
 };
 

@@ -67,8 +67,10 @@ void apply_override(YAML::Node& root, const std::string& text) {
   if (stages.size() == 1) return set_at(stages[0], key, value, text);
   std::string known;
   for (const std::string& n : names) known += (known.empty() ? "" : ", ") + n;
-  throw UserError(cat("override '", text, "': the recipe has several stages; begin with the name of "
-                      "one of them (", known, ")"));
+  throw UserError(cat("override '", text,
+                      "': the recipe has several stages; begin with the name of "
+                      "one of them (",
+                      known, ")"));
 }
 
 void check_positive(const StageOptions& s, const char* key, int64_t value) {
@@ -79,8 +81,8 @@ void check_positive(const StageOptions& s, const char* key, int64_t value) {
 
 void check_stage(StageOptions& s) {
   if (std::find(kKinds.begin(), kKinds.end(), s.kind) == kKinds.end()) {
-    throw UserError(cat("stage '", s.name, "': kind '", s.kind,
-                        "' is not known; known: pretrain, sft, rl"));
+    throw UserError(
+        cat("stage '", s.name, "': kind '", s.kind, "' is not known; known: pretrain, sft, rl"));
   }
   check_positive(s, "steps", s.steps);
   check_positive(s, "micro_batch_tokens", s.micro_batch_tokens);
@@ -224,8 +226,8 @@ Recipe read_recipe(const std::string& path, const std::vector<std::string>& over
     check_stage(s);
   }
   if (recipe.dtype != "auto" && recipe.dtype != "float32" && recipe.dtype != "bfloat16") {
-    throw UserError(cat(path, ": dtype: expected auto, float32 or bfloat16, found '", recipe.dtype,
-                        "'"));
+    throw UserError(
+        cat(path, ": dtype: expected auto, float32 or bfloat16, found '", recipe.dtype, "'"));
   }
   return recipe;
 }

@@ -64,7 +64,8 @@ void open_directory(const Recipe& recipe, const RunOptions& options) {
   const std::string text = recipe_text(recipe);
   if (fs::exists(recipe_path)) {
     if (!options.resume) {
-      throw UserError(cat(dir, ": a run is already there; go on with it by --resume, or choose "
+      throw UserError(cat(dir,
+                          ": a run is already there; go on with it by --resume, or choose "
                           "another place by --out DIR"));
     }
     YAML::Node found;
@@ -185,8 +186,9 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
   set_threads(recipe.threads);
   const ModelPlace place = choose_place(recipe.device, recipe.dtype, true);
   if (recipe.exact && place.device.is_cuda()) {
-    throw UserError("exact: true: the GPU's sampler and trainer agree within bfloat16's rounding "
-                    "only; use device=cpu, or leave exact off");
+    throw UserError(
+        "exact: true: the GPU's sampler and trainer agree within bfloat16's rounding "
+        "only; use device=cpu, or leave exact off");
   }
   for (size_t i = 0; i < recipe.stages.size(); ++i) model_of(recipe, i, options.directory);
   open_directory(recipe, options);
@@ -207,14 +209,18 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
     std::error_code ec;
     fs::create_directories(directory, ec);
     if (ec) throw RunError(cat(directory, ": cannot be made: ", ec.message()));
-    StageContext context{recipe,    stage,
-                         static_cast<int64_t>(i), options.directory,
-                         directory, model_of(recipe, i, options.directory),
-                         place,     options.random_weights,
-                         metrics,   display,
+    StageContext context{recipe,
+                         stage,
+                         static_cast<int64_t>(i),
+                         options.directory,
+                         directory,
+                         model_of(recipe, i, options.directory),
+                         place,
+                         options.random_weights,
+                         metrics,
+                         display,
                          timer};
-    const RunEnd end =
-        stage.kind == "rl" ? run_rl_stage(context) : run_likelihood_stage(context);
+    const RunEnd end = stage.kind == "rl" ? run_rl_stage(context) : run_likelihood_stage(context);
     if (end != RunEnd::finished) {
       display.note(cat("saved; go on with: hone train ... --resume --out ", options.directory));
       return end;
@@ -222,8 +228,8 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
     write_file_atomic(finished, "{}\n");
     kill_point("stage_finished");
   }
-  const std::string last = stage_directory(options.directory, recipe.stages.size() - 1,
-                                           recipe.stages.back()) + "/model";
+  const std::string last =
+      stage_directory(options.directory, recipe.stages.size() - 1, recipe.stages.back()) + "/model";
   const std::string published = options.directory + "/model";
   fs::remove_all(published + ".tmp");
   fs::copy(last, published + ".tmp", fs::copy_options::recursive);

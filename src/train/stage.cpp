@@ -19,8 +19,7 @@ RunEnd stop_reason(const StageContext& context) {
 
 bool CheckpointClock::due(int64_t step) {
   const bool by_steps = options_.every_steps > 0 && step % options_.every_steps == 0;
-  const bool by_time =
-      options_.every_minutes > 0 && since_.seconds() > 60 * options_.every_minutes;
+  const bool by_time = options_.every_minutes > 0 && since_.seconds() > 60 * options_.every_minutes;
   if (by_steps || by_time) since_.restart();
   return by_steps || by_time;
 }
@@ -36,8 +35,7 @@ MetricsSizes sizes_from_json(const Json& json) {
 
 Json resume_stage(StageContext& context, Transformer& model, Optimizer& optimizer,
                   const NamedTensors& more) {
-  const auto loaded =
-      load_checkpoint(context.directory + "/checkpoints", model, optimizer, more);
+  const auto loaded = load_checkpoint(context.directory + "/checkpoints", model, optimizer, more);
   const std::string begin_path = context.directory + "/begin.json";
   Json sizes;
   if (loaded) {

@@ -84,8 +84,8 @@ std::string run_summary(const std::string& directory, bool colour) {
       }
     }
     out += cat("the same problem, before:\n    ", visible_text((*shown).value("prompt", "")), "\n",
-               answer((*shown)["base"], colour), "\nand after:\n", answer((*shown)["trained"], colour),
-               "\n");
+               answer((*shown)["base"], colour), "\nand after:\n",
+               answer((*shown)["trained"], colour), "\n");
   }
   if (fs::exists(directory + "/report.html")) out += cat("report: ", directory, "/report.html\n");
   if (fs::exists(directory + "/model")) {

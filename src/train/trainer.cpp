@@ -44,8 +44,8 @@ std::vector<std::vector<double>> Trainer::log_probs(
   const std::vector<size_t> cuts =
       cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
-    const PackedBatch batch = pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]),
-                                   model.device(), share_prompts_);
+    const PackedBatch batch =
+        pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]), model.device(), share_prompts_);
     const Tensor hidden = model.forward(batch.forward).index_select(0, batch.hidden_rows);
     const std::vector<float> logp =
         to_host(model.log_probs(hidden, batch.targets, 1.0 / options_.temperature).logp);
@@ -63,11 +63,10 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
       cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
   std::vector<float> dlogp, dentropy;
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
-    const PackedBatch batch = pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]),
-                                   model_.device(), share_prompts_);
+    const PackedBatch batch =
+        pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]), model_.device(), share_prompts_);
     const Tensor hidden = model_.forward(batch.forward).index_select(0, batch.hidden_rows);
-    const ops::LogProbs out =
-        model_.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
+    const ops::LogProbs out = model_.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
     const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
     dlogp.assign(logp.size(), 0.0f);
     dentropy.clear();
@@ -75,9 +74,8 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
     if (dentropy.empty()) {
       torch::autograd::backward({out.logp}, {to_device(dlogp, model_.device())});
     } else {
-      torch::autograd::backward(
-          {out.logp, out.entropy},
-          {to_device(dlogp, model_.device()), to_device(dentropy, model_.device())});
+      torch::autograd::backward({out.logp, out.entropy}, {to_device(dlogp, model_.device()),
+                                                          to_device(dentropy, model_.device())});
     }
   }
 }
@@ -147,18 +145,18 @@ Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequenc
   }
   if (step.tokens == 0) return step;
   const double weight = 1.0 / static_cast<double>(step.tokens);
-  forward_backward(sequences, [&](size_t first, const std::vector<int64_t>& offsets,
-                                  std::span<const float> logp, std::span<const float>,
-                                  std::vector<float>& dlogp, std::vector<float>&) {
-    for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-      for (int64_t t = offsets[i]; t < offsets[i + 1]; ++t) {
-        const size_t at = static_cast<size_t>(t - offsets[i]);
-        if (!masks.empty() && !masks[first + i][at]) continue;
-        step.loss -= weight * logp[static_cast<size_t>(t)];
-        dlogp[static_cast<size_t>(t)] = static_cast<float>(-weight);
-      }
-    }
-  });
+  forward_backward(
+      sequences, [&](size_t first, const std::vector<int64_t>& offsets, std::span<const float> logp,
+                     std::span<const float>, std::vector<float>& dlogp, std::vector<float>&) {
+        for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+          for (int64_t t = offsets[i]; t < offsets[i + 1]; ++t) {
+            const size_t at = static_cast<size_t>(t - offsets[i]);
+            if (!masks.empty() && !masks[first + i][at]) continue;
+            step.loss -= weight * logp[static_cast<size_t>(t)];
+            dlogp[static_cast<size_t>(t)] = static_cast<float>(-weight);
+          }
+        }
+      });
   step.gradient_norm = optimizer_.step(lr);
   return step;
 }

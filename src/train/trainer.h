@@ -61,9 +61,9 @@ class Trainer {
  private:
   // Calls `gradient` with each micro-batch's log-probabilities and entropies (host, [M]); it fills
   // in their gradients (dentropy may stay empty); then runs the backward pass.
-  using Gradient = std::function<void(
-      size_t first, const std::vector<int64_t>& offsets, std::span<const float> logp,
-      std::span<const float> entropy, std::vector<float>& dlogp, std::vector<float>& dentropy)>;
+  using Gradient = std::function<void(size_t first, const std::vector<int64_t>& offsets,
+                                      std::span<const float> logp, std::span<const float> entropy,
+                                      std::vector<float>& dlogp, std::vector<float>& dentropy)>;
   void forward_backward(std::span<const TrainingSequence> sequences, const Gradient& gradient);
 
   Transformer& model_;

@@ -8,8 +8,8 @@ using Catch::Approx;
 
 namespace {
 
-double format_score(const std::string& pattern, const std::string& text, const std::string& prompt = "",
-              FinishReason reason = FinishReason::stop) {
+double format_score(const std::string& pattern, const std::string& text,
+                    const std::string& prompt = "", FinishReason reason = FinishReason::stop) {
   const Score score = judge("format:pattern=" + pattern, Problem{}, text, prompt, reason);
   REQUIRE(score.status == Status::ok);
   return *score.value;

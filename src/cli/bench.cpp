@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "kernels/cpu_kernels.h"
 #include "base/rng.h"
 #include "base/timer.h"
 #include "cli/common.h"
@@ -118,7 +119,7 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
           {"parameters", model.config().parameter_count()},
           {"device", model.device().str()},
           {"dtype", model.dtype() == at::kFloat ? "float32" : "bfloat16"},
-          {"threads", at::get_num_threads()},
+          {"threads", kernels::num_threads()},
           {"repetitions", kMeasured},
           {"seconds", seconds},
           {"seconds_min", *std::min_element(times["seconds"].begin(), times["seconds"].end())},

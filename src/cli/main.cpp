@@ -1,6 +1,7 @@
 // hone: chooses the verb and turns what goes wrong into one line and an exit code.
 #include <malloc.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -28,6 +29,7 @@ int main(int argc, char** argv) {
   // the kernel each time would be zeroed and mapped again, a quarter of an update's time.
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, 2147483647);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes: writing fails and says so
   Command hone("GRPO training of language models: from a recipe to a model that reasons.",
                HONE_VERSION);
   add_train(hone);

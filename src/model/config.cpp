@@ -10,7 +10,9 @@ namespace {
 
 Json read_json(const std::string& path) {
   try {
-    return Json::parse(read_file(path));
+    Json json = Json::parse(read_file(path));
+    if (!json.is_object()) throw UserError(cat(path, ": expected a JSON object"));
+    return json;
   } catch (const Json::exception& e) {
     throw UserError(cat(path, ": not valid JSON: ", e.what()));
   }
@@ -37,6 +39,15 @@ double number(const Json& config, const std::string& path, const char* key, doub
     throw UserError(cat(path, ": `", key, "`: expected a number, found ", config[key].dump()));
   }
   return config[key].get<double>();
+}
+
+std::string word(const Json& config, const std::string& path, const char* key,
+                 const char* fallback) {
+  if (!config.contains(key) || config[key].is_null()) return fallback;
+  if (!config[key].is_string()) {
+    throw UserError(cat(path, ": `", key, "`: expected text, found ", config[key].dump()));
+  }
+  return config[key].get<std::string>();
 }
 
 std::vector<int64_t> id_list(const Json& value, const std::string& path, int64_t vocab) {
@@ -68,9 +79,8 @@ ModelConfig load_model_config(const std::string& directory) {
   }
   const std::string path = directory + "/config.json";
   const Json config = read_json(path);
-  if (!config.is_object()) throw UserError(cat(path, ": expected a JSON object"));
   ModelConfig c;
-  const std::string type = config.value("model_type", "");
+  const std::string type = word(config, path, "model_type", "");
   if (type != "llama") {
     throw UserError(cat(path, ": model_type '", type, "' is not known; known: llama"));
   }
@@ -89,8 +99,8 @@ ModelConfig load_model_config(const std::string& directory) {
   if (config.contains("rope_parameters") && config["rope_parameters"].is_object()) {
     const Json& rope = config["rope_parameters"];  // transformers 5 writes it here
     c.rope_theta = number(rope, path, "rope_theta", c.rope_theta);
-    if (rope.value("rope_type", "default") != "default") {
-      throw UserError(cat(path, ": rope_type '", rope.value("rope_type", ""), "' is not known"));
+    if (const std::string kind = word(rope, path, "rope_type", "default"); kind != "default") {
+      throw UserError(cat(path, ": rope_type '", kind, "' is not known"));
     }
   }
   for (const char* key : {"attention_bias", "mlp_bias"}) {
@@ -99,10 +109,10 @@ ModelConfig load_model_config(const std::string& directory) {
     }
   }
   if (config.contains("rope_scaling") && config["rope_scaling"].is_object() &&
-      config["rope_scaling"].value("rope_type", "default") != "default") {
+      word(config["rope_scaling"], path, "rope_type", "default") != "default") {
     throw UserError(cat(path, ": `rope_scaling` is not supported by this version"));
   }
-  if (const std::string act = config.value("hidden_act", "silu"); act != "silu") {
+  if (const std::string act = word(config, path, "hidden_act", "silu"); act != "silu") {
     throw UserError(cat(path, ": `hidden_act`: expected silu, found ", act));
   }
   if (c.head_dim % 16 != 0) {
@@ -112,7 +122,11 @@ ModelConfig load_model_config(const std::string& directory) {
     throw UserError(cat(path, ": num_attention_heads ", c.heads,
                         " is not a multiple of num_key_value_heads ", c.kv_heads));
   }
-  c.tied_head = config.value("tie_word_embeddings", false);
+  const Json tied = config.value("tie_word_embeddings", Json(false));
+  if (!tied.is_boolean()) {
+    throw UserError(cat(path, ": `tie_word_embeddings`: expected true or false, found ", tied));
+  }
+  c.tied_head = tied.get<bool>();
   c.bos = whole_number(config, path, "bos_token_id", 0, c.vocab_size - 1, 1);
   c.pad = config.contains("pad_token_id") && config["pad_token_id"].is_number_integer()
               ? config["pad_token_id"].get<int64_t>()
@@ -121,7 +135,7 @@ ModelConfig load_model_config(const std::string& directory) {
     c.stop_ids = id_list(config["eos_token_id"], path, c.vocab_size);
   }
   const std::string generation = directory + "/generation_config.json";
-  if (fs::exists(generation)) {
+  if (std::filesystem::exists(generation)) {
     const Json g = read_json(generation);
     if (g.contains("eos_token_id") && !g["eos_token_id"].is_null()) {
       c.stop_ids = id_list(g["eos_token_id"], generation, c.vocab_size);

@@ -15,6 +15,12 @@ namespace fs = std::filesystem;
 std::unique_ptr<Transformer> load_model(const std::string& directory, const ModelPlace& place) {
   const ModelConfig config = load_model_config(directory);
   const SafetensorsDirectory files(directory);
+  // Nothing is allocated from what a config claims alone. A small gap is left to the tensor that is
+  // missing or of another shape, whose name says more.
+  if (config.parameter_count() / 16 > files.numel()) {
+    throw UserError(cat(directory, ": config.json describes ", config.parameter_count(),
+                        " parameters, the safetensors files hold ", files.numel()));
+  }
   auto model = std::make_unique<Transformer>(config, place);
   WeightArena& weights = model->weights();
   const at::Tensor target = weights.master().defined() ? weights.master() : weights.value();

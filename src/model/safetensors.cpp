@@ -115,6 +115,14 @@ std::vector<std::string> SafetensorsFile::names() const {
   return names;
 }
 
+int64_t SafetensorsFile::numel() const {
+  int64_t count = 0;
+  for (const auto& [name, e] : entries_) {
+    count += (e.end - e.begin) / static_cast<int64_t>(c10::elementSize(e.dtype));
+  }
+  return count;
+}
+
 SafetensorsDirectory::SafetensorsDirectory(const std::string& directory) {
   std::vector<std::string> paths;
   std::error_code ec;
@@ -131,6 +139,12 @@ const SafetensorsFile* SafetensorsDirectory::find(const std::string& name) const
     if (file->has(name)) return file.get();
   }
   return nullptr;
+}
+
+int64_t SafetensorsDirectory::numel() const {
+  int64_t count = 0;
+  for (const auto& file : files_) count += file->numel();
+  return count;
 }
 
 void write_safetensors(const std::string& path,

@@ -23,6 +23,7 @@ class SafetensorsFile {
   // before writing.
   at::Tensor tensor(const std::string& name) const;
   std::vector<std::string> names() const;
+  int64_t numel() const;  // of all tensors
   const std::string& path() const { return path_; }
 
  private:
@@ -42,6 +43,7 @@ class SafetensorsDirectory {
   explicit SafetensorsDirectory(const std::string& directory);
   // The file that holds `name`, or null.
   const SafetensorsFile* find(const std::string& name) const;
+  int64_t numel() const;  // of all tensors
 
  private:
   std::vector<std::unique_ptr<SafetensorsFile>> files_;

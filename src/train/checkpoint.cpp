@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <fcntl.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -30,6 +31,8 @@ Json read_state(const std::string& path) {
   Json state;
   try {
     state = Json::parse(read_file(path + "/state.json"));
+    for (const char* key : {"step", "updates"}) state.at(key).get<int64_t>();
+    state.at("sizes");
     for (const char* file : kChecked) {
       if (sha256_file(path + "/" + file) != state.at("sha256").at(file).get<std::string>()) {
         throw UserError(cat(path, "/", file, ": its checksum does not match"));
@@ -41,22 +44,30 @@ Json read_state(const std::string& path) {
   return state;
 }
 
+// Copies everything or, if something is missing or of another shape, throws and copies nothing.
 void restore(const std::string& path, Transformer& model, Optimizer& optimizer,
              const NamedTensors& more) {
   const at::NoGradGuard no_grad;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // from, to
+  const auto take = [&](const SafetensorsFile& file, const std::string& name,
+                        const at::Tensor& to) {
+    if (!file.has(name)) throw UserError(cat(file.path(), ": no tensor ", name));
+    const at::Tensor from = file.tensor(name);
+    if (from.sizes() != to.sizes()) {
+      throw UserError(cat(file.path(), ": tensor ", name, ": expected shape ", to.sizes(),
+                          ", found ", from.sizes()));
+    }
+    copies.emplace_back(from, to);
+  };
   const SafetensorsFile weights(path + "/model.safetensors");
   for (const NamedTensor& t : model.weights().tensors()) {
-    if (!weights.has(t.name)) throw UserError(cat(weights.path(), ": no tensor ", t.name));
-    WeightArena::view(model.weights().master(), t).copy_(weights.tensor(t.name));
+    take(weights, t.name, WeightArena::view(model.weights().master(), t));
   }
-  model.weights().weights_changed();
   const SafetensorsFile rest(path + "/optimizer.safetensors");
-  NamedTensors tensors = optimizer.state();
-  tensors.insert(tensors.end(), more.begin(), more.end());
-  for (auto& [name, tensor] : tensors) {
-    if (!rest.has(name)) throw UserError(cat(rest.path(), ": no tensor ", name));
-    tensor.copy_(rest.tensor(name));
-  }
+  for (const auto& [name, tensor] : optimizer.state()) take(rest, name, tensor);
+  for (const auto& [name, tensor] : more) take(rest, name, tensor);
+  for (const auto& [from, to] : copies) to.copy_(from);
+  model.weights().weights_changed();
 }
 
 }  // namespace
@@ -77,10 +88,14 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
 void publish_directory(const std::string& from, const std::string& to) {
   std::error_code ec;
   if (fs::exists(to, ec)) {
-    const std::string old = to + ".old.tmp";
-    fs::remove_all(old, ec);
-    fs::rename(to, old);
-    fs::rename(from, to);
+    // Swapped in one step where the file system can do that: one of the two is there at all times.
+    std::string old = from;
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
+      old = to + ".old.tmp";
+      fs::remove_all(old, ec);
+      fs::rename(to, old);
+      fs::rename(from, to);
+    }
     fs::remove_all(old, ec);
   } else {
     fs::rename(from, to, ec);
@@ -120,6 +135,9 @@ void save_checkpoint(const std::string& directory, int64_t step, const Transform
   const std::vector<std::string> all = list_checkpoints(directory);
   for (size_t i = 0; i + static_cast<size_t>(std::max<int64_t>(keep, 1)) < all.size(); ++i) {
     fs::remove_all(all[i], ec);
+  }
+  for (const auto& entry : fs::directory_iterator(directory, ec)) {  // what a kill left half done
+    if (entry.path().extension() == ".tmp") fs::remove_all(entry.path(), ec);
   }
 }
 

@@ -88,17 +88,22 @@ Evaluation evaluate(Sampler& sampler, const Tokenizer& tokenizer, RewardSet& rew
   }
   options.add_bos = input.add_bos;
 
-  Evaluation e;
-  e.n = input.n;
   // Stage -1: the draws are the same at every evaluation and differ from training's.
-  e.groups = sample_groups(sampler, input.problems, make_prompt_template(input.prompt), tokenizer,
-                           options, input.sampling, {input.seed, ~uint64_t{0}, 0}, progress);
-  rewards.score(e.groups, 1.0);
-  e.problems = static_cast<int64_t>(e.groups.size());
+  std::vector<Group> groups =
+      sample_groups(sampler, input.problems, make_prompt_template(input.prompt), tokenizer, options,
+                    input.sampling, {input.seed, ~uint64_t{0}, 0}, progress);
+  rewards.score(groups, 1.0);
+  return summarise(std::move(groups), input.n, input.k);
+}
 
+Evaluation summarise(std::vector<Group> groups, int64_t n, const std::vector<int64_t>& k) {
+  Evaluation e;
+  e.n = n;
+  e.groups = std::move(groups);
+  e.problems = static_cast<int64_t>(e.groups.size());
   std::vector<double> shares;  // of each problem, the share solved
   Mean pass, majority, format, truncated, length;
-  std::vector<Mean> pass_k(input.k.size());
+  std::vector<Mean> pass_k(k.size());
   for (const Group& group : e.groups) {
     for (const Completion& completion : group.completions) {
       truncated.add(completion.finish_reason == FinishReason::length);
@@ -121,15 +126,13 @@ Evaluation evaluate(Sampler& sampler, const Tokenizer& tokenizer, RewardSet& rew
     shares.push_back(static_cast<double>(right) / static_cast<double>(graded));
     pass.add(shares.back());
     majority.add(majority_of(*scores));
-    for (size_t i = 0; i < input.k.size(); ++i) {
-      if (input.k[i] <= graded) pass_k[i].add(pass_at_k(graded, right, input.k[i]));
+    for (size_t i = 0; i < k.size(); ++i) {
+      if (k[i] <= graded) pass_k[i].add(pass_at_k(graded, right, k[i]));
     }
   }
   e.pass1 = pass.value();
   e.pass1_se = standard_error(shares, e.pass1);
-  for (size_t i = 0; i < input.k.size(); ++i) {
-    e.pass_k.emplace_back(input.k[i], pass_k[i].value());
-  }
+  for (size_t i = 0; i < k.size(); ++i) e.pass_k.emplace_back(k[i], pass_k[i].value());
   e.majority = majority.value();
   e.format = format.value();
   e.truncated = truncated.value();

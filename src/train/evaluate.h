@@ -17,11 +17,11 @@ namespace hone {
 struct Evaluation {
   int64_t problems = 0, n = 0;
   double pass1 = 0, pass1_se = 0;  // mean over problems of the share solved; its standard error
-  std::vector<std::pair<int64_t, double>> pass_k;  // unbiased: 1 - C(n - c, k) / C(n, k)
-  double majority = 0;                             // maj@n; the most frequent answer is right
+  std::vector<std::pair<int64_t, double>> pass_k;     // unbiased: 1 - C(n - c, k) / C(n, k)
+  double majority = 0;                                // maj@n; the most frequent answer is right
   double format = 0, truncated = 0, mean_length = 0;  // format NaN: there is no such reward
-  std::vector<Group> groups;  // scored
-  Json json() const;          // the keys of `hone eval --json`
+  std::vector<Group> groups;                          // scored
+  Json json() const;                                  // the keys of `hone eval --json`
 };
 
 struct EvaluationInput {
@@ -39,6 +39,9 @@ struct EvaluationInput {
 // the mean of the reward called "format", where there is one.
 Evaluation evaluate(Sampler& sampler, const Tokenizer& tokenizer, RewardSet& rewards,
                     const EvaluationInput& input, const SampleProgress& progress = {});
+
+// What scored groups of n completions say.
+Evaluation summarise(std::vector<Group> groups, int64_t n, const std::vector<int64_t>& k);
 
 // 1 - C(n - c, k) / C(n, k): the chance that one of k draws without replacement is right
 // (Chen et al. 2021, eq. 1). REQUIRES: 0 <= c <= n, 1 <= k <= n.

@@ -1,7 +1,6 @@
 // Pretraining and SFT: the mean negative log-likelihood of documents, packed.
 #include <ATen/ATen.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <future>
 
@@ -11,7 +10,8 @@
 #include "data/dataset.h"
 #include "engine/engine.h"
 #include "text/tokenizer.h"
-#include "train/evaluate.h"
+#include "train/format.h"
+#include "train/heldout.h"
 #include "train/stage.h"
 #include "train/trainer.h"
 
@@ -56,9 +56,10 @@ std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& 
   if (c.stage.kind == "sft") config = load_model_config(c.model_directory);
   if (c.stage.kind == "pretrain") {
     if (config.head_dim % 16 != 0 || config.heads % config.kv_heads != 0) {
-      throw UserError(cat("stage '", c.stage.name, "': shape: expected head_dim to be a multiple of "
-                          "16 and heads of kv_heads, found ", config.head_dim, ", ", config.heads,
-                          " and ", config.kv_heads));
+      throw UserError(cat("stage '", c.stage.name,
+                          "': shape: expected head_dim to be a multiple of "
+                          "16 and heads of kv_heads, found ",
+                          config.head_dim, ", ", config.heads, " and ", config.kv_heads));
     }
     config.vocab_size = tokenizer.vocab_size();
     config.bos = tokenizer.bos().value_or(-1);
@@ -74,8 +75,7 @@ std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& 
 LikelihoodStage::LikelihoodStage(StageContext& c)
     : context(c),
       options(c.stage),
-      tokenizer_directory(c.stage.kind == "sft" ? c.model_directory
-                                                : find_path(c.stage.tokenizer)),
+      tokenizer_directory(c.stage.kind == "sft" ? c.model_directory : find_path(c.stage.tokenizer)),
       tokenizer(load_tokenizer(tokenizer_directory)),
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
@@ -106,47 +106,17 @@ DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
   return batch;
 }
 
-std::string formatted(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
-// Where the recipe says how to judge answers: how much of the task the model can do.
+// Where the recipe says how to judge answers: how much of the tasks the model can do.
 void LikelihoodStage::evaluate_now(MetricsRow& row) {
   if (options.rewards.empty()) return;
-  const auto& specs = options.eval.data.empty() ? options.data : options.eval.data;
-  const uint64_t seed = static_cast<uint64_t>(context.recipe.seed);
-  const auto source = open_problems(specs, Split::heldout, seed);
-  EvaluationInput input;
-  const int64_t wanted = options.eval.problems > 0 ? options.eval.problems : 512;
-  const int64_t count = source->size() < 0 ? wanted : std::min(wanted, source->size());
-  for (int64_t i = 0; i < count; ++i) input.problems.push_back(source->at(i));
-  input.prompt = options.prompt;
-  input.sampling = options.sampling;
-  input.sampling.max_tokens = options.max_tokens;
-  input.n = options.eval.n;
-  input.k = options.eval.k;
-  input.seed = make_key(seed, hash64("eval"), static_cast<uint64_t>(context.index));
   RewardSet rewards(options.rewards);
   Engine engine(*model, tokenizer.get());
-  const Evaluation e =
-      evaluate(engine, *tokenizer, rewards, input, [&](int64_t, int64_t done, int64_t all) {
-        context.display.progress("evaluating on held-out problems", done, all);
-      });
-  const std::string task = input.problems.front().source;
-  row.set(cat("eval/", task, "/pass@1"), e.pass1);
-  row.set(cat("eval/", task, "/pass@1_se"), e.pass1_se);
-  std::string line = cat("held-out ", task, " after step ", step, ": pass@1 ",
-                         formatted("%.3f", e.pass1), " +- ", formatted("%.3f", e.pass1_se));
-  for (const auto& [k, value] : e.pass_k) {
-    row.set(cat("eval/", task, "/pass@", k), value);
-    line += cat(", pass@", k, " ", formatted("%.3f", value));
+  const HeldOutResult result =
+      evaluate_heldout(context, engine, *tokenizer, rewards,
+                       open_heldout(options, static_cast<uint64_t>(context.recipe.seed)), step, 0);
+  for (const auto& [name, value] : result.row.values) {
+    std::visit([&, key = name](const auto& v) { row.set(key, v); }, value);
   }
-  row.set(cat("eval/", task, "/format"), e.format);
-  row.set(cat("eval/", task, "/mean_length"), e.mean_length);
-  context.display.note(line + cat(", format ", formatted("%.3f", e.format), ", length ",
-                                  formatted("%.1f", e.mean_length)));
 }
 
 void LikelihoodStage::save() {
@@ -180,8 +150,8 @@ RunEnd run_likelihood_stage(StageContext& context) {
     const Timer timer;
     const DocumentBatch batch = next.get();
     next = prepare(batch.next_document);
-    const double lr = s.options.optimizer.lr * learning_rate_factor(s.options.optimizer.schedule,
-                                                                    s.step, s.options.steps);
+    const double lr = s.options.optimizer.lr *
+                      learning_rate_factor(s.options.optimizer.schedule, s.step, s.options.steps);
     const auto result = s.trainer.likelihood_step(batch.sequences(), {}, lr);
     ++s.step;
     s.next_document = batch.next_document;

@@ -24,6 +24,17 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
     throw UserError(cat("optimizer.name: expected adamw or muon, found '", o.name, "'"));
   }
   if (o.betas.size() != 2) throw UserError("optimizer.betas: expected two numbers");
+  const auto check = [](const char* key, double value, bool fits, const char* expected) {
+    if (!fits) throw UserError(cat("optimizer.", key, ": expected ", expected, ", found ", value));
+  };
+  for (const double beta : o.betas) {
+    check("betas", beta, beta >= 0 && beta < 1, "numbers from 0 to below 1");
+  }
+  check("lr", o.lr, o.lr >= 0, "at least 0");
+  check("eps", o.eps, o.eps > 0, "a number above 0");
+  check("weight_decay", o.weight_decay, o.weight_decay >= 0, "at least 0");
+  check("momentum", o.momentum, o.momentum >= 0 && o.momentum < 1, "a number from 0 to below 1");
+  check("clip_norm", o.clip_norm, o.clip_norm >= 0, "at least 0");
 }
 
 Optimizer::Optimizer(const OptimizerOptions& options, WeightArena& weights)

@@ -86,9 +86,29 @@ void check_stage(StageOptions& s) {
   }
   check_positive(s, "steps", s.steps);
   check_positive(s, "micro_batch_tokens", s.micro_batch_tokens);
+  check_positive(s, "checkpoint.keep", s.checkpoint.keep);
+  check_positive(s, "eval.n", s.eval.n);
+  for (const int64_t k : s.eval.k) {
+    if (k < 1 || k > s.eval.n) {
+      throw UserError(cat("stage '", s.name,
+                          "': eval.k: expected numbers from 1 to eval.n, which is ", s.eval.n,
+                          ", found ", k));
+    }
+  }
   if (s.data.empty()) throw UserError(cat("stage '", s.name, "': `data` is missing"));
   if (s.kind == "pretrain") {
     if (s.tokenizer.empty()) throw UserError(cat("stage '", s.name, "': `tokenizer` is missing"));
+    const ModelConfig& m = s.shape;
+    for (const auto& [key, value] : std::initializer_list<std::pair<const char*, int64_t>>{
+             {"shape.hidden", m.hidden},
+             {"shape.layers", m.layers},
+             {"shape.heads", m.heads},
+             {"shape.kv_heads", m.kv_heads},
+             {"shape.head_dim", m.head_dim},
+             {"shape.intermediate", m.intermediate},
+             {"shape.max_positions", m.max_positions}}) {
+      check_positive(s, key, value);
+    }
   } else if (s.model.empty()) {
     throw UserError(cat("stage '", s.name, "': `model` is missing"));
   }
@@ -224,6 +244,9 @@ Recipe read_recipe(const std::string& path, const std::vector<std::string>& over
       throw UserError(cat(path, ": two stages are called '", s.name, "'"));
     }
     check_stage(s);
+  }
+  if (recipe.threads < 0) {
+    throw UserError(cat(path, ": threads: expected at least 0, found ", recipe.threads));
   }
   if (recipe.dtype != "auto" && recipe.dtype != "float32" && recipe.dtype != "bfloat16") {
     throw UserError(

@@ -11,6 +11,8 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "rollouts/record.h"
+#include "train/format.h"
+#include "train/heldout.h"
 
 namespace hone {
 namespace fs = std::filesystem;
@@ -23,23 +25,6 @@ std::unique_ptr<Transformer> open_model(const StageContext& c, bool trainable) {
   auto model = std::make_unique<Transformer>(load_model_config(c.model_directory), place);
   model->initialize(static_cast<uint64_t>(c.recipe.seed));
   return model;
-}
-
-std::vector<Problem> open_heldout(const StageOptions& options, uint64_t seed) {
-  const auto& specs = options.eval.data.empty() ? options.data : options.eval.data;
-  const auto source = open_problems(specs, Split::heldout, seed);
-  constexpr int64_t kOfEndless = 512;
-  int64_t n = source->size() < 0 ? kOfEndless : source->size();
-  if (options.eval.problems > 0) n = std::min(n, options.eval.problems);
-  std::vector<Problem> heldout;
-  for (int64_t i = 0; i < n; ++i) heldout.push_back(source->at(i));
-  return heldout;
-}
-
-std::string formatted(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
 }
 
 std::string best_path(const std::string& directory, int64_t step) {
@@ -141,9 +126,8 @@ double RlStage::learning_rate() const {
 
 GroupOptions RlStage::group_options() const {
   const int64_t room = model->config().max_positions - options.max_tokens;
-  const int64_t limit = options.max_prompt_tokens > 0
-                            ? std::min(options.max_prompt_tokens, room)
-                            : std::max<int64_t>(room, 1);
+  const int64_t limit = options.max_prompt_tokens > 0 ? std::min(options.max_prompt_tokens, room)
+                                                      : std::max<int64_t>(room, 1);
   return {options.group_size, limit, tokenizer->bos().has_value()};
 }
 
@@ -170,34 +154,11 @@ std::string RlStage::evaluation_path(int64_t at_step) const {
 }
 
 void RlStage::evaluate_now() {
-  EvaluationInput input;
-  input.problems = heldout;
-  input.prompt = options.prompt;
-  input.sampling = sampling;
-  input.n = options.eval.n;
-  input.k = options.eval.k;
-  input.seed = make_key(seed(), hash64("eval"), static_cast<uint64_t>(context.index));
-  input.max_prompt_tokens = group_options().max_prompt_tokens;
-  const Evaluation e =
-      evaluate(engine, *tokenizer, rewards, input, progress("evaluating on held-out problems"));
-  write_rollouts(evaluation_path(step), e.groups);
-  const std::string task = heldout.empty() ? "heldout" : heldout.front().source;
-  const auto set = [&](const std::string& name, double value) {
-    evaluation_.set(cat("eval/", task, "/", name), value);
-  };
-  set("pass@1", e.pass1);
-  set("pass@1_se", e.pass1_se);
-  for (const auto& [k, value] : e.pass_k) set(cat("pass@", k), value);
-  set("format", e.format);
-  set("mean_length", e.mean_length);
-  set("truncated", e.truncated);
-  keep_best(e.pass1);
-  std::string line = cat("held-out ", task, " after step ", step, ": pass@1 ",
-                         formatted("%.3f", e.pass1), " +- ", formatted("%.3f", e.pass1_se));
-  for (const auto& [k, value] : e.pass_k) line += cat(", pass@", k, " ", formatted("%.3f", value));
-  line += cat(", format ", formatted("%.3f", e.format), ", length ",
-              formatted("%.1f", e.mean_length), " (", e.problems, " problems x ", e.n, ")");
-  context.display.note(line);
+  HeldOutResult result = evaluate_heldout(context, engine, *tokenizer, rewards, heldout, step,
+                                          group_options().max_prompt_tokens);
+  evaluation_ = std::move(result.row);
+  write_rollouts(evaluation_path(step), result.groups);
+  keep_best(result.score);
   phase("eval");
 }
 
@@ -293,7 +254,8 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
   fields.emplace_back("tok/s", formatted("%.0f", static_cast<double>(step_tokens) / total));
   std::string phases;
   for (const auto& [name, value] : seconds_) {
-    if (name != "log" && value >= 0.005) phases += cat(phases.empty() ? "" : " ", name, " ", formatted("%.2f", value));
+    if (name != "log" && value >= 0.005)
+      phases += cat(phases.empty() ? "" : " ", name, " ", formatted("%.2f", value));
   }
   fields.emplace_back("s", cat(formatted("%.2f", total), " (", phases, ")"));
   context.display.step(step, options.steps, fields);

@@ -14,7 +14,9 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "data/dataset.h"
 #include "kernels/cpu_kernels.h"
+#include "text/tokenizer.h"
 #include "train/report/report.h"
 #include "train/stage.h"
 #include "train/summary.h"
@@ -107,6 +109,39 @@ std::string model_of(const Recipe& recipe, size_t index, const std::string& run)
   return path;
 }
 
+// Opens what the stages will read, so that a missing file or a damaged config shows at once and not
+// hours later, when an earlier stage is done.
+void check_inputs(const Recipe& recipe, const std::string& run) {
+  const auto seed = static_cast<uint64_t>(recipe.seed);
+  std::map<std::string, int64_t> contexts;  // of the stages' models
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    const StageOptions& stage = recipe.stages[i];
+    const std::string model = model_of(recipe, i, run);
+    const auto earlier = contexts.find(stage.model);
+    int64_t context = stage.shape.max_positions;
+    if (stage.kind == "pretrain") {
+      load_tokenizer(find_path(stage.tokenizer));
+    } else if (earlier != contexts.end()) {
+      context = earlier->second;
+    } else {
+      context = load_model_config(model).max_positions;
+      load_tokenizer(model);
+    }
+    contexts[stage.name] = context;
+    if (fs::exists(stage_directory(run, i, stage) + "/finished.json")) continue;
+    if (!stage.eval.data.empty()) open_problems(stage.eval.data, Split::train, seed);
+    if (stage.kind != "rl") {
+      open_documents(stage.data, seed);
+      continue;
+    }
+    open_problems(stage.data, Split::train, seed);
+    if (stage.max_tokens >= context) {
+      throw UserError(cat("stage '", stage.name, "': max_tokens ", stage.max_tokens,
+                          " leaves no room for a prompt: the model's context is ", context));
+    }
+  }
+}
+
 // What the run was made from: hashes of the recipe, the program, the models it begins with.
 void write_provenance(const Recipe& recipe, const std::string& run, const ModelPlace& place) {
   Json j = {{"recipe_sha256", sha256_file(run + "/recipe.yaml")},
@@ -134,6 +169,8 @@ std::string describe_stage(const StageOptions& s) {
              s.prompts_per_step, " prompts x ", s.group_size, " completions of at most ",
              s.max_tokens, " tokens");
 }
+
+RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPlace& place);
 
 }  // namespace
 
@@ -190,8 +227,28 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
         "exact: true: the GPU's sampler and trainer agree within bfloat16's rounding "
         "only; use device=cpu, or leave exact off");
   }
-  for (size_t i = 0; i < recipe.stages.size(); ++i) model_of(recipe, i, options.directory);
+  check_inputs(recipe, options.directory);
+  const bool there = fs::exists(options.directory);
+  const bool begun = fs::exists(options.directory + "/recipe.yaml");
   open_directory(recipe, options);
+  try {
+    return run_stages(recipe, options, place);
+  } catch (const UserError&) {
+    // Nothing but the directory came of it: the corrected call shall find the place free.
+    std::error_code ec;
+    if (!begun && fs::file_size(options.directory + "/metrics.jsonl", ec) == 0) {
+      for (const auto& entry : fs::directory_iterator(options.directory, ec)) {
+        fs::remove_all(entry.path(), ec);
+      }
+      if (!there) fs::remove(options.directory, ec);
+    }
+    throw;
+  }
+}
+
+namespace {
+
+RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPlace& place) {
   Display display(options.display);
   MetricsWriter metrics(options.directory);
   const Timer timer;
@@ -239,5 +296,7 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
   display.note(run_summary(options.directory, options.display.terminal));
   return RunEnd::finished;
 }
+
+}  // namespace
 
 }  // namespace hone

@@ -1,0 +1,155 @@
+#include "train/checkpoint.h"
+
+#include <ATen/ATen.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <functional>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "small_trainer.h"
+
+namespace hone {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryDirectory;
+using testing::trainable_model;
+
+struct Trained {
+  std::unique_ptr<Transformer> model;
+  Optimizer optimizer;
+  at::Tensor reference;
+
+  explicit Trained(uint64_t seed)
+      : model(trainable_model(seed)),
+        optimizer(OptimizerOptions{}, model->weights()),
+        reference(at::randn({model->weights().numel()})) {}
+  void learn() {
+    model->weights().grad().copy_(at::randn({model->weights().numel()}));
+    optimizer.step(1e-2);
+  }
+  NamedTensors more() { return {{"reference", reference}}; }
+  void save(const std::string& directory, int64_t step, int64_t keep = 5) {
+    save_checkpoint(directory, step, *model, optimizer, more(),
+                    {{"sizes", Json::object()}, {"mark", step * 10}}, "", keep);
+  }
+  auto load(const std::string& directory) {
+    return load_checkpoint(directory, *model, optimizer, more());
+  }
+  // Tensor by tensor: what lies between them in the arena means nothing.
+  bool same(Trained& other) {
+    bool equal =
+        reference.equal(other.reference) && optimizer.updates() == other.optimizer.updates();
+    const at::Tensor theirs = other.model->weights().master();
+    for (const NamedTensor& t : model->weights().tensors()) {
+      equal &= WeightArena::view(model->weights().master(), t).equal(WeightArena::view(theirs, t));
+    }
+    for (size_t i = 0; i < 2; ++i) {
+      equal &= optimizer.state()[i].second.equal(other.optimizer.state()[i].second);
+    }
+    return equal;
+  }
+};
+
+std::vector<std::string> names(const std::string& directory) {
+  std::vector<std::string> found;
+  for (const std::string& path : list_checkpoints(directory)) {
+    found.push_back(fs::path(path).filename().string());
+  }
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a checkpoint brings back weights, moments and counters bit for bit") {
+  const TemporaryDirectory dir;
+  Trained a(1), b(2);
+  a.learn();
+  a.learn();
+  a.save(dir.path(), 7);
+  CHECK_FALSE(a.same(b));
+  const auto loaded = b.load(dir.path());
+  REQUIRE(loaded);
+  CHECK(loaded->state.at("mark") == 70);
+  CHECK(loaded->state.at("step") == 7);
+  CHECK(a.same(b));
+  at::manual_seed(4);
+  a.learn();
+  at::manual_seed(4);
+  b.learn();
+  CHECK(a.same(b));  // and they go on alike
+}
+
+TEST_CASE("the newest whole checkpoint counts, damaged ones are passed over") {
+  const std::function<void(const std::string&)> damages[] = {
+      [](const std::string& p) { fs::remove(p + "/state.json"); },
+      [](const std::string& p) { write_file_atomic(p + "/state.json", "{\"step\": 3"); },
+      [](const std::string& p) { write_file_atomic(p + "/state.json", "[]"); },
+      [](const std::string& p) {
+        Json state = Json::parse(read_file(p + "/state.json"));
+        state.erase("updates");
+        write_file_atomic(p + "/state.json", state.dump());
+      },
+      [](const std::string& p) { fs::remove(p + "/optimizer.safetensors"); },
+      [](const std::string& p) {
+        fs::resize_file(p + "/model.safetensors", fs::file_size(p + "/model.safetensors") - 1);
+      },
+      [](const std::string& p) {
+        std::string bytes = read_file(p + "/optimizer.safetensors");
+        bytes[bytes.size() / 2] ^= 1;  // one bit
+        write_file_atomic(p + "/optimizer.safetensors", bytes);
+      },
+      [](const std::string& p) { fs::rename(p, p + ".tmp"); },  // killed before it was in place
+  };
+  for (size_t i = 0; i < std::size(damages); ++i) {
+    INFO("damage " << i);
+    const TemporaryDirectory dir;
+    Trained a(1), b(2);
+    a.learn();
+    a.save(dir.path(), 2);
+    Trained newer(3);
+    newer.learn();
+    newer.save(dir.path(), 3);
+    damages[i](dir.path() + "/step-000003");
+    const auto loaded = b.load(dir.path());
+    REQUIRE(loaded);
+    CHECK(loaded->state.at("step") == 2);
+    CHECK(a.same(b));
+  }
+}
+
+TEST_CASE("a checkpoint of another model is passed over, and none is none") {
+  const TemporaryDirectory dir;
+  Trained a(1), b(2);
+  CHECK_FALSE(b.load(dir.path()));
+  CHECK_FALSE(b.load(dir.path() + "/nowhere"));
+  a.reference = at::zeros({3});
+  a.save(dir.path(), 1);
+  Trained untouched(2);
+  CHECK_FALSE(b.load(dir.path()));
+  CHECK(b.model->weights().master().equal(untouched.model->weights().master()));
+}
+
+TEST_CASE("as many checkpoints stay as are kept, and nothing half done") {
+  const TemporaryDirectory dir;
+  Trained a(1);
+  fs::create_directories(dir.path() + "/step-000001.tmp");
+  for (int64_t step = 1; step <= 4; ++step) a.save(dir.path(), step, 2);
+  a.save(dir.path(), 4, 2);  // again over itself
+  CHECK((names(dir.path()) == std::vector<std::string>{"step-000003", "step-000004"}));
+  CHECK(std::distance(fs::directory_iterator(dir.path()), {}) == 2);
+}
+
+TEST_CASE("a directory is put in place of another whole") {
+  const TemporaryDirectory dir;
+  for (const char* text : {"first", "second"}) {
+    fs::create_directories(dir.path() + "/new.tmp");
+    write_file_atomic(dir.path() + "/new.tmp/file", text);
+    publish_directory(dir.path() + "/new.tmp", dir.path() + "/place");
+    CHECK(read_file(dir.path() + "/place/file") == text);
+    CHECK(std::distance(fs::directory_iterator(dir.path()), {}) == 1);
+  }
+}
+
+}  // namespace hone

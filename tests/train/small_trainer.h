@@ -1,0 +1,83 @@
+// What the trainer's tests share: a small model, completions of shared prompts, a directory.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "train/trainer.h"
+
+namespace hone::testing {
+
+inline std::unique_ptr<Transformer> trainable_model(uint64_t seed = 1, double spread = 6) {
+  ModelConfig c;
+  c.vocab_size = 61;
+  c.hidden = 48;
+  c.layers = 2;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 16;
+  c.intermediate = 72;
+  c.max_positions = 128;
+  c.tied_head = false;
+  c.stop_ids = {2};
+  ModelPlace place;
+  place.trainable = true;
+  auto model = std::make_unique<Transformer>(c, place);
+  model->initialize(seed);
+  model->weights().master().mul_(spread);  // so that attention is not flat
+  model->weights().weights_changed();
+  return model;
+}
+
+// Three prompts with 4, 1 and 3 completions, of lengths around a block of the cache.
+struct Completions {
+  std::vector<std::vector<int32_t>> prompts, completions;
+  std::vector<size_t> prompt_of;
+
+  Completions() {
+    Rng rng(5);
+    const auto draw = [&](int64_t n) {
+      std::vector<int32_t> ids;
+      for (int64_t i = 0; i < n; ++i) ids.push_back(static_cast<int32_t>(rng.between(3, 60)));
+      return ids;
+    };
+    for (const int64_t n : {17, 5, 32}) prompts.push_back(draw(n));
+    const int64_t lengths[] = {9, 16, 1, 33, 20, 2, 15, 40};
+    for (size_t i = 0; i < 8; ++i) {
+      completions.push_back(draw(lengths[i]));
+      prompt_of.push_back(i < 4 ? 0 : i < 5 ? 1 : 2);
+    }
+  }
+  std::vector<TrainingSequence> sequences() const {
+    std::vector<TrainingSequence> s;
+    for (size_t i = 0; i < completions.size(); ++i) {
+      s.push_back({prompts[prompt_of[i]], completions[i]});
+    }
+    return s;
+  }
+};
+
+inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
+}
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string form = (std::filesystem::temp_directory_path() / "hone-train-XXXXXX").string();
+    path_ = mkdtemp(form.data());
+  }
+  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace hone::testing

@@ -85,14 +85,20 @@ DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
   DocumentBatch batch;
   const int64_t size = documents->size();
   const size_t longest = static_cast<size_t>(model->config().max_positions);
+  const int64_t give_up = document + std::max<int64_t>(size, 10000);
   for (; batch.tokens < options.batch_tokens; ++document) {
+    if (batch.prompts.empty() && document == give_up) {
+      throw UserError(cat("stage '", options.name, "': none of ", std::max<int64_t>(size, 10000),
+                          " documents leaves a token to learn within the model's context of ",
+                          longest));
+    }
     const Document d = documents->at(size > 0 ? document % size : document);
     const auto split = static_cast<size_t>(d.loss_from);
     std::vector<int32_t> prompt = tokenizer->encode(std::string_view(d.text).substr(0, split));
     if (tokenizer->bos()) prompt.insert(prompt.begin(), *tokenizer->bos());
     std::vector<int32_t> completion = tokenizer->encode(std::string_view(d.text).substr(split));
     if (tokenizer->eos()) completion.push_back(*tokenizer->eos());
-    if (prompt.empty()) {  // no BOS: the first token cannot be predicted
+    if (prompt.empty() && !completion.empty()) {  // no BOS: the first token cannot be predicted
       prompt.push_back(completion.front());
       completion.erase(completion.begin());
     }

@@ -69,3 +69,15 @@ TEST_CASE("a run that is there is not overwritten, nor resumed by another recipe
   CHECK(run_hone("report " + (dir / "run") + " --summary").out.find("before -> after") !=
         std::string::npos);
 }
+
+TEST_CASE("runs that were killed and resumed end as the one that nobody killed", "[slow]") {
+  if (std::system("python3 --version >/dev/null 2>&1") != 0) SKIP("no python3 here");
+  const TemporaryDirectory dir;
+  const std::string log = dir / "log";
+  const int status = std::system((std::string("scripts/kill_test 6 --hone ") + HONE_BINARY +
+                                  " --out " + (dir / "runs") + " >" + log + " 2>&1")
+                                     .c_str());
+  INFO(slurp(log));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(slurp(log).find("6 of 6 identical") != std::string::npos);
+}

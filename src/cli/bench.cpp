@@ -7,12 +7,12 @@
 #include <map>
 
 #include "base/error.h"
-#include "kernels/cpu_kernels.h"
 #include "base/rng.h"
 #include "base/timer.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "engine/engine.h"
+#include "kernels/cpu_kernels.h"
 #include "train/advantage.h"
 #include "train/run.h"
 #include "train/trainer.h"

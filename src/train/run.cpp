@@ -3,8 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -91,6 +95,27 @@ void open_directory(const Recipe& recipe, const RunOptions& options) {
   if (ec) throw UserError(cat(dir, ": cannot be made: ", ec.message()));
   write_file_atomic(recipe_path, text);
 }
+
+// Held while a process writes a run, so that no second one resumes it meanwhile. The kernel gives
+// it back when the process ends, however it ends.
+class RunLock {
+ public:
+  explicit RunLock(const std::string& run)
+      : fd_(::open((run + "/recipe.yaml").c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      ::close(fd_);
+      throw UserError(cat(run, ": another hone train is writing this run; wait for its end"));
+    }
+  }
+  ~RunLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int fd_;
+};
 
 // The directory of the model a stage begins with: a path, or an earlier stage's result.
 std::string model_of(const Recipe& recipe, size_t index, const std::string& run) {
@@ -231,6 +256,7 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
   const bool there = fs::exists(options.directory);
   const bool begun = fs::exists(options.directory + "/recipe.yaml");
   open_directory(recipe, options);
+  const RunLock lock(options.directory);
   try {
     return run_stages(recipe, options, place);
   } catch (const UserError&) {

@@ -43,6 +43,22 @@ TEST_CASE("Ctrl-C and SIGTERM save, and the run can go on") {
   CHECK(after.starts_with(before));
 }
 
+TEST_CASE("a run that another process is writing cannot be resumed meanwhile") {
+  const TemporaryDirectory dir;
+  const std::string recipe = write_recipe(dir, 100000), run = dir / "run";
+  const std::string call = std::string(HONE_BINARY) + " train " + recipe + " --quiet --out " + run;
+  const int status =
+      std::system(("bash -c '" + call + " & pid=$!; for i in $(seq 200); do sleep 0.05; [ -s " +
+                   run + "/metrics.jsonl ] && break; done; " + call + " --resume 2>" +
+                   (dir / "err") + "; code=$?; kill -KILL $pid; wait $pid; exit $code' 2>/dev/null")
+                      .c_str());
+  INFO(slurp(dir / "err"));
+  CHECK(WEXITSTATUS(status) == 2);
+  CHECK(one_line(slurp(dir / "err")));
+  CHECK(slurp(dir / "err").find("another hone train is writing this run") != std::string::npos);
+  CHECK(run_hone("train " + recipe + " --quiet --resume --max-time 0.1 --out " + run).code == 0);
+}
+
 TEST_CASE("a run that is there is not overwritten, nor resumed by another recipe") {
   const TemporaryDirectory dir;
   const std::string recipe = write_recipe(dir, 2);

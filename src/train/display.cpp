@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "text/utf8.h"
+#include "train/format.h"
 
 namespace hone {
 namespace {
@@ -41,15 +42,6 @@ bool unseen(uint32_t c) {
 
 std::string picture(char32_t c) {  // of a C0 control: U+2400 + c, three bytes
   return {'\xE2', static_cast<char>(0x90), static_cast<char>(0x80 + c)};
-}
-
-// Seconds as people say them.
-std::string duration(double seconds) {
-  if (!(seconds < 360000)) return "long";
-  const int64_t s = static_cast<int64_t>(std::ceil(seconds));
-  if (s < 60) return cat(s, " s");
-  if (s < 3600) return cat(s / 60, " min ", s % 60, " s");
-  return cat(s / 3600, " h ", s % 3600 / 60, " min");
 }
 
 void put(const std::string& text) {
@@ -159,7 +151,7 @@ void Display::progress(const std::string& what, int64_t done, int64_t total) {
   if (seconds < kShowAfter && (seconds < kRedrawEvery * 3 || whole < kShowAfter * 2)) return;
   if (bar_redraw_.seconds() < (options_.terminal ? kRedrawEvery : kPlainEvery)) return;
   bar_redraw_.restart();
-  const std::string left = done > 0 ? duration(whole - seconds) + " left" : "";
+  const std::string left = done > 0 ? duration_text(whole - seconds) + " left" : "";
   const std::string percent = cat(100 * done / total, "%");
   if (!options_.terminal) {
     put(cat(what, ": ", percent, left.empty() ? "" : ", ", left, "\n"));

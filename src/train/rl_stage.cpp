@@ -107,6 +107,10 @@ void RlStage::resume_or_begin() {
 }
 
 void RlStage::start_step() {
+  if (first_step_ < 0) {
+    first_step_ = step;
+    loop_timer_.restart();
+  }
   seconds_.clear();
   evaluation_ = {};
   step_timer_.restart();
@@ -245,7 +249,7 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
       fields.emplace_back(name, formatted("%.3f", *mean));
     }
   }
-  fields.emplace_back("length", formatted("%.1f", static_cast<double>(step_tokens) / n));
+  fields.emplace_back("tokens", formatted("%.1f", static_cast<double>(step_tokens) / n));
   if (const double* h = row.find_double("entropy")) {
     fields.emplace_back("entropy", formatted("%.3f", *h));
   }
@@ -258,6 +262,12 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
       phases += cat(phases.empty() ? "" : " ", name, " ", formatted("%.2f", value));
   }
   fields.emplace_back("s", cat(formatted("%.2f", total), " (", phases, ")"));
+  if (step < options.steps) {
+    // From the steps of this process; evaluations between are in the mean.
+    const double mean = loop_timer_.seconds() / static_cast<double>(step - first_step_);
+    const auto left = static_cast<double>(options.steps - step);
+    fields.emplace_back("left", duration_text(mean * left));
+  }
   context.display.step(step, options.steps, fields);
   const int64_t every = std::max<int64_t>(options.steps / 5, 1);
   if (step % every == 0 && !groups.empty()) {

@@ -82,8 +82,8 @@ struct RlStage {
 
   MetricsRow evaluation_;  // of this step, until it is logged
   std::vector<std::pair<std::string, double>> seconds_;
-  Timer step_timer_, phase_timer_;
-  int64_t shown_samples_ = 0;
+  Timer step_timer_, phase_timer_, loop_timer_;
+  int64_t first_step_ = -1;  // of this process
 };
 
 }  // namespace hone

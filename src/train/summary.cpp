@@ -30,6 +30,12 @@ std::string figure(const Json& value) {
   return text;
 }
 
+std::string indented(const std::string& text) {
+  std::string out = "    ";
+  for (char c : text) out += c == '\n' ? std::string("\n    ") : std::string(1, c);
+  return out;
+}
+
 std::string answer(const Json& side, bool colour) {
   std::string text = visible_text(side.value("text", ""));
   if (colour) {
@@ -38,9 +44,7 @@ std::string answer(const Json& side, bool colour) {
       text = "\033[2m" + text.substr(0, close + 8) + "\033[0m" + text.substr(close + 8);
     }
   }
-  std::string indented = "    ";
-  for (char c : text) indented += c == '\n' ? std::string("\n    ") : std::string(1, c);
-  return indented;
+  return indented(text);
 }
 
 }  // namespace
@@ -83,8 +87,8 @@ std::string run_summary(const std::string& directory, bool colour) {
         break;
       }
     }
-    out += cat("the same problem, before:\n    ", visible_text((*shown).value("prompt", "")), "\n",
-               answer((*shown)["base"], colour), "\nand after:\n",
+    out += cat("the same problem, before:\n", indented(visible_text(shown->value("prompt", ""))),
+               "\n", answer((*shown)["base"], colour), "\nand after:\n",
                answer((*shown)["trained"], colour), "\n");
   }
   if (fs::exists(directory + "/report.html")) out += cat("report: ", directory, "/report.html\n");

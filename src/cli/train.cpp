@@ -111,9 +111,9 @@ int run(const Options& o) {
   options.directory =
       o.out.empty() ? "runs/" + std::filesystem::path(o.recipe).stem().string() : o.out;
   options.resume = o.resume;
-  options.random_weights = o.random_weights;
   Recipe recipe = read_recipe(find_path(o.recipe), o.overrides);
   if (o.max_time < 0) throw UserError(cat("--max-time: expected seconds, found ", o.max_time));
+  recipe.random_weights |= o.random_weights;
   if (o.max_time > 0) recipe.max_time = o.max_time;
   if (o.dry_run) {
     std::string text = recipe_text(recipe);

@@ -12,8 +12,8 @@
 namespace hone {
 namespace {
 
-const std::set<std::string> kGlobalKeys = {"name",    "seed",  "device",   "dtype",
-                                           "threads", "exact", "max_time", "stages"};
+const std::set<std::string> kGlobalKeys = {
+    "name", "seed", "device", "dtype", "threads", "exact", "max_time", "random_weights", "stages"};
 const std::vector<std::string> kKinds = {"pretrain", "sft", "rl"};
 
 void set_at(YAML::Node node, const std::string& path, const YAML::Node& value,
@@ -197,6 +197,7 @@ void describe_globals(OptionVisitor& v, Recipe& o) {
   v.value("threads", o.threads, "CPU threads; 0: all cores");
   v.value("exact", o.exact, "refuse what cannot be bit-exact");
   v.value("max_time", o.max_time, "save and leave after so many seconds; 0: no limit");
+  v.value("random_weights", o.random_weights, "make the weights from the model's config alone");
 }
 
 // A recipe whose single stage stands at the top level.

@@ -63,6 +63,7 @@ struct Recipe {
   int64_t threads = 0;
   bool exact = false;
   double max_time = 0;
+  bool random_weights = false;
   std::vector<StageOptions> stages;
 };
 

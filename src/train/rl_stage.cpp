@@ -21,7 +21,7 @@ namespace {
 std::unique_ptr<Transformer> open_model(const StageContext& c, bool trainable) {
   ModelPlace place = c.place;
   place.trainable = trainable;
-  if (!c.random_weights) return load_model(c.model_directory, place);
+  if (!c.recipe.random_weights) return load_model(c.model_directory, place);
   auto model = std::make_unique<Transformer>(load_model_config(c.model_directory), place);
   model->initialize(static_cast<uint64_t>(c.recipe.seed));
   return model;

@@ -299,7 +299,6 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
                          directory,
                          model_of(recipe, i, options.directory),
                          place,
-                         options.random_weights,
                          metrics,
                          display,
                          timer};

@@ -17,7 +17,6 @@ namespace hone {
 struct RunOptions {
   std::string directory;
   bool resume = false;
-  bool random_weights = false;
   DisplayOptions display;
 };
 

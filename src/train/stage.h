@@ -21,7 +21,6 @@ struct StageContext {
   std::string directory;        // runs/NAME/stages/01-NAME
   std::string model_directory;  // of the model to begin with; empty for pretrain
   ModelPlace place;
-  bool random_weights = false;
   MetricsWriter& metrics;
   Display& display;
   Timer run_timer;  // since this process began the run

@@ -86,7 +86,7 @@ Engine::Engine(const Transformer& model, const Tokenizer* tokenizer, const Engin
   if (options_.prefill_seats == 0) options_.prefill_seats = cpu ? 1 : 8;
   if (options_.max_running < 1 || options_.kv_blocks < 0 || options_.prefill_tokens < 1 ||
       options_.prefill_seats < 1 || !(options_.kv_memory > 0 && options_.kv_memory <= 1)) {
-    throw UserError(cat("engine options: expected max_running >= 1, kv_blocks >= 0, ",
+    throw UserError(cat("engine options: expected max_running >= 0, kv_blocks >= 0, ",
                         "prefill_tokens >= 0, prefill_seats >= 0 and kv_memory in (0, 1]; found ",
                         options_.max_running, ", ", options_.kv_blocks, ", ",
                         options_.prefill_tokens, ", ", options_.prefill_seats, " and ",

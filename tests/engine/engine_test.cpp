@@ -206,7 +206,7 @@ TEST_CASE("what cannot be sampled is refused in words") {
   CHECK_THAT(error({{5}, 1, 0}, {.temperature = -1}), ContainsSubstring("temperature"));
   CHECK_THAT(error({{5}, 1, 0}, {.max_tokens = 4, .stop = {"x"}}), ContainsSubstring("tokenizer"));
   CHECK_THAT(error({{5}, 1, 0}, {.max_tokens = 4, .stop_ids = {100}}), ContainsSubstring("100"));
-  CHECK_THAT(error_of([&] { Engine(*model, nullptr, {.max_running = 0}); }),
+  CHECK_THAT(error_of([&] { Engine(*model, nullptr, {.max_running = -1}); }),
              ContainsSubstring("max_running"));
 }
 

@@ -51,7 +51,8 @@ struct LikelihoodStage {
 std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& tokenizer) {
   ModelPlace place = c.place;
   place.trainable = true;
-  if (c.stage.kind == "sft" && !c.recipe.random_weights) return load_model(c.model_directory, place);
+  if (c.stage.kind == "sft" && !c.recipe.random_weights)
+    return load_model(c.model_directory, place);
   ModelConfig config = c.stage.shape;
   if (c.stage.kind == "sft") config = load_model_config(c.model_directory);
   if (c.stage.kind == "pretrain") {

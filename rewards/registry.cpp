@@ -203,7 +203,7 @@ RewardSet::RewardSet(const std::vector<RewardSpec>& specs) : specs_(specs) {
 RewardSet::~RewardSet() = default;
 RewardSet::RewardSet(RewardSet&&) noexcept = default;
 
-void RewardSet::score(std::vector<Group>& groups, double progress) {
+void RewardSet::score(std::vector<Group>& groups, const RunState& run) {
   for (Group& group : groups) {
     group.scores.clear();
     group.rewards.assign(group.completions.size(), std::nullopt);
@@ -216,7 +216,7 @@ void RewardSet::score(std::vector<Group>& groups, double progress) {
       if (!fits(specs_[r], group.problem)) continue;
       chosen.push_back(&group);
       for (const Completion& completion : group.completions) {
-        items.push_back({&group.problem, &completion, group.prompt, progress});
+        items.push_back({&group.problem, &completion, group.prompt, run});
       }
     }
     if (items.empty()) continue;

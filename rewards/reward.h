@@ -14,30 +14,40 @@
 
 namespace hone {
 
+// Where the run stands, for rewards that change over time.
+struct RunState {
+  int64_t step = 0;   // steps done
+  int64_t steps = 1;  // of so many
+};
+
 struct RewardItem {
   const Problem* problem = nullptr;
   const Completion* completion = nullptr;
-  std::string prompt;   // the text that the completion continues; may end in "<think>"
-  double progress = 0;  // share of the run done, for rewards that change over time
+  std::string prompt;  // the text that the completion continues; may end in "<think>"
+  RunState run;
 };
 
 class Rewarder {
  public:
   virtual ~Rewarder() = default;
-  // One score per item, in order. Called from one thread at a time; may use threads itself.
+  // One score per item, in order; items of one problem follow each other.
   virtual std::vector<Score> score(const std::vector<RewardItem>& items) = 0;
+  // Whether several threads may call score() at once, each with a part of the batch (groups whole).
+  // One that says no is called by one thread at a time and may use threads itself.
+  virtual bool thread_safe() const { return false; }
 };
 
 // One entry of a recipe's `rewards`, or of --reward.
 struct RewardSpec {
-  std::string name;                            // registered name, e.g. "math"
+  std::string name;                            // e.g. "math", "python:judge.py:is_short"
   std::string as;                              // name in scores and metrics; default: name
   double weight = 1.0;                         // in the weighted sum
   std::map<std::string, std::string> when;     // only problems whose fields match, all of them
   std::map<std::string, std::string> options;  // the rewarder's own, e.g. extract=boxed
 };
 
-// Reads "math:extract=boxed,weight=2,as=accuracy". Throws UserError.
+// Reads "math:extract=boxed,weight=2,as=accuracy" and "python:judge.py:is_short?weight=2": the
+// options of rewards that have a path or a command follow a question mark. Throws UserError.
 RewardSpec parse_reward_spec(const std::string& text);
 
 // Throws UserError for an unknown name (the nearest is offered) or option.
@@ -56,7 +66,7 @@ class RewardSet {
   // Fills group.scores and group.rewards. A reward whose `when` does not fit the problem is absent
   // from its group's scores. reward = sum of weight * score over scores with a number, null if
   // there is none.
-  void score(std::vector<Group>& groups, double progress);
+  void score(std::vector<Group>& groups, const RunState& run);
 
   const std::vector<RewardSpec>& specs() const { return specs_; }
 

@@ -37,10 +37,18 @@ struct Completion {
 // fails, or a reference that it cannot read, never becomes a wrong answer.
 enum class Status { ok, no_answer, bad_reference, verifier_error, timeout };
 
+// The score of a part of a completion, for process supervision.
+struct SpanScore {
+  size_t begin = 0, end = 0;  // bytes of the completion's text
+  double value = 0;
+};
+
 struct Score {
   std::optional<double> value;  // null: left out of the group's statistics
   Status status = Status::ok;
-  Json details = Json::object();  // named facts for the log, e.g. {"answer": "12"}
+  Json details = Json::object();          // named facts for the log, e.g. {"answer": "12"}
+  std::map<std::string, double> metrics;  // averaged over the step as rewards/NAME/KEY
+  std::vector<SpanScore> spans;           // optional; in order, without overlap
 };
 
 // G completions of one problem and what was found out about them.

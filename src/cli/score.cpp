@@ -76,7 +76,7 @@ void score_row(RewardSet& rewards, const Tokenizer* tokenizer, JsonlRow& row) {
       group.completions.back().finish_reason = finish_reason_of(in["finish_reason"]);
     }
   }
-  rewards.score(groups, 1.0);
+  rewards.score(groups, {1, 1});
   if (!many) {
     row.out = score_json(group, 0);
     return;

@@ -92,7 +92,7 @@ Evaluation evaluate(Sampler& sampler, const Tokenizer& tokenizer, RewardSet& rew
   std::vector<Group> groups =
       sample_groups(sampler, input.problems, make_prompt_template(input.prompt), tokenizer, options,
                     input.sampling, {input.seed, ~uint64_t{0}, 0}, progress);
-  rewards.score(groups, 1.0);
+  rewards.score(groups, {1, 1});
   return summarise(std::move(groups), input.n, input.k);
 }
 

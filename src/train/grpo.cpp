@@ -154,7 +154,7 @@ RunEnd run_rl_stage(StageContext& context) {
     s.start_step();
     std::vector<Group> groups = sample(s);
     s.phase("sample");
-    s.rewards.score(groups, s.share_done());
+    s.rewards.score(groups, {s.step, s.options.steps});
     s.phase("score");
     Rollout rollout = make_rollout(s, groups);
     add_old_log_probs(s, rollout);

@@ -58,9 +58,6 @@ struct RlStage {
   void resume_or_begin();
   void start_step();
   void phase(const char* name);  // ends a phase: its seconds since the last call go to timing.jsonl
-  double share_done() const {
-    return static_cast<double>(step) / static_cast<double>(options.steps);
-  }
   double learning_rate() const;
   bool evaluation_due() const;
   void evaluate_now();

@@ -103,7 +103,7 @@ TEST_CASE("overlong falls from zero to minus one inside the cache") {
     completion.tokens.assign(length, 1);
     const Problem problem;
     return *make_rewarder(parse_reward_spec("length:kind=overlong,max=100,cache=20"))
-                ->score({{&problem, &completion, "", 0.0}})[0]
+                ->score({{&problem, &completion, "", {}}})[0]
                 .value;
   };
   CHECK(overlong(80) == 0);
@@ -123,7 +123,7 @@ TEST_CASE("cosine and kimi shape the length by whether the answer is right") {
       made.back().tokens.assign(length, 1);
     }
     std::vector<RewardItem> items;
-    for (const Completion& c : made) items.push_back({&problem, &c, "", 0.0});
+    for (const Completion& c : made) items.push_back({&problem, &c, "", {}});
     std::vector<double> out;
     for (const Score& s : make_rewarder(parse_reward_spec(spec))->score(items)) {
       out.push_back(*s.value);

@@ -76,13 +76,13 @@ TEST_CASE("rewards add up by weight") {
   std::vector<Group> groups = {group_of(
       "a", {{"answer", "42"}},
       {"<think>r</think><answer>42</answer>", "<think>r</think><answer>1</answer>", "42"})};
-  set.score(groups, 0);
+  set.score(groups, {});
   CHECK(groups[0].scores[0].first == "accuracy");
   CHECK(groups[0].scores[1].first == "format");
   CHECK(*groups[0].rewards[0] == Approx(1.2));
   CHECK(*groups[0].rewards[1] == Approx(0.2));
   CHECK(*groups[0].rewards[2] == Approx(1.0));
-  set.score(groups, 0);  // again: replaced, not added
+  set.score(groups, {});  // again: replaced, not added
   CHECK(groups[0].scores.size() == 2);
 }
 
@@ -90,9 +90,9 @@ TEST_CASE("a null score is left out of the sum and no number gives a null reward
   RewardSet both = set_of({"math", "format:weight=0.5"}), alone = set_of({"math"});
   std::vector<Group> groups = {
       group_of("a", {{"answer", "?"}}, {"<think>r</think><answer>42</answer>"})};
-  both.score(groups, 0);
+  both.score(groups, {});
   CHECK(*groups[0].rewards[0] == Approx(0.5));
-  alone.score(groups, 0);
+  alone.score(groups, {});
   CHECK_FALSE(groups[0].rewards[0].has_value());
   CHECK(groups[0].scores[0].second[0].status == Status::bad_reference);
 }
@@ -103,7 +103,7 @@ TEST_CASE("`when` chooses problems by source or by fields") {
   std::vector<Group> groups = {group_of("gsm8k", {{"answer", "42"}}, {"42", "41"}),
                                group_of("words", {{"answer", "abc"}, {"level", 3}}, {"abc", "x"}),
                                group_of("words", {{"answer", "abc"}, {"level", 4}}, {"abc"})};
-  set.score(groups, 0);
+  set.score(groups, {});
   CHECK(*groups[0].rewards[0] == 1);
   CHECK(*groups[0].rewards[1] == 0);
   CHECK(*groups[1].rewards[0] == 1);
@@ -116,5 +116,5 @@ TEST_CASE("two rewards of one name must not meet on a problem") {
   CHECK_THROWS_AS(set_of({"math", "math:extract=boxed"}), UserError);
   RewardSet set = set_of({"math:when.a=1", "math:when.b=1"});
   std::vector<Group> groups = {group_of("s", {{"answer", "1"}, {"a", 1}, {"b", 1}}, {"1"})};
-  CHECK_THROWS_AS(set.score(groups, 0), UserError);
+  CHECK_THROWS_AS(set.score(groups, {}), UserError);
 }

@@ -20,7 +20,7 @@ inline Score judge(const std::string& spec, const Problem& problem, const std::s
   completion.text = text;
   completion.finish_reason = reason;
   const auto rewarder = make_rewarder(parse_reward_spec(spec));
-  return rewarder->score({{&problem, &completion, prompt, 0.0}}).at(0);
+  return rewarder->score({{&problem, &completion, prompt, {}}}).at(0);
 }
 
 inline Score judge_answer(const std::string& spec, const std::string& answer,

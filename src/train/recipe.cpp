@@ -16,6 +16,22 @@ const std::set<std::string> kGlobalKeys = {
     "name", "seed", "device", "dtype", "threads", "exact", "max_time", "random_weights", "stages"};
 const std::vector<std::string> kKinds = {"pretrain", "sft", "rl"};
 
+// yaml-cpp keeps both of two equal keys and reads the first; which was meant is not ours to guess.
+void refuse_repeated_keys(const YAML::Node& node, const std::string& file) {
+  if (node.IsSequence()) {
+    for (const YAML::Node& item : node) refuse_repeated_keys(item, file);
+  }
+  if (!node.IsMap()) return;
+  std::set<std::string> seen;
+  for (const auto& entry : node) {
+    const std::string key = YAML::Dump(entry.first);
+    if (!seen.insert(key).second) {
+      throw UserError(cat(file, ":", entry.first.Mark().line + 1, ": '", key, "' is given twice"));
+    }
+    refuse_repeated_keys(entry.second, file);
+  }
+}
+
 void set_at(YAML::Node node, const std::string& path, const YAML::Node& value,
             const std::string& text) {
   const size_t dot = path.find('.');
@@ -226,6 +242,7 @@ Recipe read_recipe(const std::string& path, const std::vector<std::string>& over
     throw UserError(cat(path, ": not valid YAML: ", e.what()));
   }
   if (!root.IsMap()) throw UserError(cat(path, ": expected a map of options"));
+  refuse_repeated_keys(root, path);
   for (const std::string& text : overrides) apply_override(root, text);
   Recipe recipe;
   recipe.name = std::filesystem::path(path).stem().string();

@@ -58,6 +58,7 @@ TEST_CASE("recipes that do not fit are refused, and leave no run directory behin
   spill(dir / "rows.jsonl", "{\"question\": \"1+1\", \"answer\": \"2\"}\n{\"promt\": 1}\n");
   spill(dir / "not.yaml", "kind: rl\n  model: [\n");
   spill(dir / "list.yaml", "- a\n");
+  spill(dir / "twice.yaml", "kind: rl\nobjective:\n  epsilon: 0.1\n  epsilon: 0.2\n");
   fs::create_directories(dir / "runs");
   int number = 0;
   const auto out = [&] {
@@ -94,6 +95,7 @@ TEST_CASE("recipes that do not fit are refused, and leave no run directory behin
        "documents leaves a token to learn within the model's context of 1"},
       {"train " + (dir / "not.yaml") + out(), "not.yaml: not valid YAML"},
       {"train " + (dir / "list.yaml") + out(), "list.yaml: expected a map of options"},
+      {"train " + (dir / "twice.yaml") + out(), "twice.yaml:4: 'epsilon' is given twice"},
       {"train " + dir.path() + out(), "expected a file, found a directory"},
   });
   CHECK(fs::is_empty(dir / "runs"));

@@ -182,6 +182,14 @@ double number_option(const RewardSpec& spec, const std::string& key, double fall
   return parse_finite(cat("reward '", spec.name, "': ", key), found->second);
 }
 
+bool reward_failed(const Group& group, size_t i) {
+  for (const auto& [name, scores] : group.scores) {
+    const Status status = scores[i].status;
+    if (status != Status::ok && status != Status::no_answer) return true;
+  }
+  return false;
+}
+
 RewardSet::RewardSet(const std::vector<RewardSpec>& specs) : specs_(specs) {
   for (const RewardSpec& spec : specs_) {
     if (!std::isfinite(spec.weight)) {

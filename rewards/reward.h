@@ -56,6 +56,11 @@ std::unique_ptr<Rewarder> make_rewarder(const RewardSpec& spec);
 // Names and one line each, for help texts.
 std::vector<std::pair<std::string, std::string>> list_rewarders();
 
+// Whether a verifier failed on completion i (verifier_error, timeout, bad_reference). Its reward is
+// then not comparable with its siblings' and training leaves it out of the group's statistics, even
+// if other rewards gave it a number.
+bool reward_failed(const Group& group, size_t i);
+
 // A recipe's rewards together.
 class RewardSet {
  public:

@@ -1,8 +1,7 @@
 // The GRPO loop (arXiv 2402.03300): sample groups, score them, turn scores into advantages, update.
-// Start reading at run_rl_stage, at the end: each phase of a step is one call.
+// Start reading at run_rl_stage, at the end.
 #include <algorithm>
-#include <filesystem>
-#include <map>
+#include <span>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -21,7 +20,8 @@ std::vector<Group> sample(RlStage& s) {
   std::vector<Problem> batch;
   for (int64_t i = 0; i < s.options.prompts_per_step; ++i) {
     const int64_t index = s.step * s.options.prompts_per_step + i;
-    batch.push_back(s.problems->at(s.problems->size() > 0 ? index % s.problems->size() : index));
+    const int64_t size = s.problems->size();  // 0: a task, which makes problems without end
+    batch.push_back(s.problems->at(size > 0 ? index % size : index));
   }
   const StepKey key{s.seed(), static_cast<uint64_t>(s.context.index),
                     static_cast<uint64_t>(s.step)};
@@ -29,8 +29,10 @@ std::vector<Group> sample(RlStage& s) {
                        s.progress("sampling"));
 }
 
-// The log-probability, under the distribution the policy is trained as, that the sampler recorded;
-// empty where its filters made it another distribution.
+// What the sampler recorded of the completion, under the distribution that the policy is trained
+// as: the model's softmax at the sampling temperature, without top-k, top-p and min-p. The engine
+// keeps `logprobs` at temperature 1 and `sampled_logprobs` after temperature and filters; where
+// neither fits (another temperature and filters), empty.
 std::vector<double> sampler_logp(const RlStage& s, const Completion& c) {
   if (s.sampling.temperature == 1.0) return {c.logprobs.begin(), c.logprobs.end()};
   const bool filtered = s.sampling.top_p < 1 || s.sampling.top_k > 0 || s.sampling.min_p > 0;
@@ -45,7 +47,7 @@ Rollout make_rollout(RlStage& s, std::vector<Group>& groups) {
     for (size_t i = 0; i < groups[g].completions.size(); ++i) {
       const Completion& c = groups[g].completions[i];
       r.sequences.push_back({groups[g].prompt_tokens, c.tokens});
-      r.rewards.push_back(groups[g].rewards[i]);
+      r.rewards.push_back(reward_failed(groups[g], i) ? std::nullopt : groups[g].rewards[i]);
       r.group_ids.push_back(static_cast<int64_t>(g));
       Trainer::PolicyRow row;
       row.sampler_logp = sampler_logp(s, c);
@@ -56,32 +58,43 @@ Rollout make_rollout(RlStage& s, std::vector<Group>& groups) {
   return r;
 }
 
+bool kl_in_rewards(const RlStage& s) {
+  const KlOptions& kl = s.options.objective.kl;
+  return kl.coef != 0 && kl.place == KlPlace::reward;
+}
+
 // Old log-probabilities: those of the weights that sampled. The sampler's own where it is exact;
-// with a single update none are needed (the ratio is 1); otherwise a forward pass before it.
+// with a single update the loss needs none (the ratio is 1), a KL in the reward may; otherwise a
+// forward pass. All rows of a step have them or none.
 void add_old_log_probs(RlStage& s, Rollout& r) {
-  const bool exact = s.model->device().is_cpu() && !r.rows.front().sampler_logp.empty();
+  const bool recorded = !r.rows.front().sampler_logp.empty();
+  const bool exact = s.model->device().is_cpu() && recorded;
   const bool single = s.options.minibatches * s.options.epochs == 1;
+  const bool for_kl = kl_in_rewards(s) && !recorded;
   if (exact) {
     for (auto& row : r.rows) row.old_logp = row.sampler_logp;
-  } else if (!single) {
+  } else if (!single || for_kl) {
     std::vector<std::vector<double>> old = s.trainer.log_probs(*s.model, r.sequences);
     for (size_t i = 0; i < r.rows.size(); ++i) r.rows[i].old_logp = std::move(old[i]);
   }
+}
+
+void add_reference_log_probs(RlStage& s, Rollout& r) {
   if (!s.reference) return;
   std::vector<std::vector<double>> ref = s.trainer.log_probs(*s.reference, r.sequences);
   for (size_t i = 0; i < r.rows.size(); ++i) r.rows[i].ref_logp = std::move(ref[i]);
 }
 
+// From the rewards that become advantages; those in the log and the record stay as judged.
 void take_kl_off_rewards(const RlStage& s, Rollout& r) {
-  const ObjectiveOptions& o = s.options.objective;
-  if (o.kl.coef == 0 || o.kl.place != KlPlace::reward) return;
+  if (!kl_in_rewards(s)) return;
   for (size_t i = 0; i < r.rows.size(); ++i) {
     const Trainer::PolicyRow& row = r.rows[i];
     const std::vector<double>& sampled = row.old_logp.empty() ? row.sampler_logp : row.old_logp;
-    ObjectiveRow o_row;
-    o_row.logp = sampled;
-    o_row.ref_logp = row.ref_logp;
-    if (r.rewards[i] && !sampled.empty()) *r.rewards[i] -= kl_in_reward(o, o_row);
+    ObjectiveRow kl_row;
+    kl_row.logp = sampled;
+    kl_row.ref_logp = row.ref_logp;
+    if (r.rewards[i]) *r.rewards[i] -= kl_in_reward(s.options.objective, kl_row);
   }
 }
 
@@ -104,14 +117,15 @@ UpdateResult update(RlStage& s, const Rollout& r) {
   UpdateResult result;
   const double lr = s.learning_rate();
   const int64_t groups = r.group_ids.back() + 1;
+  // Where part m of the groups begins among the completions.
+  const auto bound = [&](int64_t part) {
+    const int64_t group = groups * part / s.options.minibatches;
+    return static_cast<size_t>(std::lower_bound(r.group_ids.begin(), r.group_ids.end(), group) -
+                               r.group_ids.begin());
+  };
   int64_t updates = 0;
   for (int64_t epoch = 0; epoch < s.options.epochs; ++epoch) {
     for (int64_t m = 0; m < s.options.minibatches; ++m) {
-      const auto bound = [&](int64_t part) {
-        const int64_t group = groups * part / s.options.minibatches;
-        return static_cast<size_t>(std::lower_bound(r.group_ids.begin(), r.group_ids.end(), group) -
-                                   r.group_ids.begin());
-      };
       const size_t begin = bound(m), count = bound(m + 1) - begin;
       if (count == 0) continue;
       const auto step = s.trainer.policy_step(std::span(r.sequences).subspan(begin, count),
@@ -153,22 +167,23 @@ RunEnd run_rl_stage(StageContext& context) {
   while (s.step < s.options.steps) {
     s.start_step();
     std::vector<Group> groups = sample(s);
-    s.phase("sample");
+    s.end_phase("sample");
     s.rewards.score(groups, {s.step, s.options.steps});
-    s.phase("score");
+    s.end_phase("score");
     Rollout rollout = make_rollout(s, groups);
     add_old_log_probs(s, rollout);
+    add_reference_log_probs(s, rollout);
     take_kl_off_rewards(s, rollout);
     add_advantages(s, groups, rollout);
     const UpdateResult result = update(s, rollout);
     ++s.step;
     refresh_reference(s);
-    s.phase("update");
+    s.end_phase("update");
     if (s.evaluation_due()) s.evaluate_now();
     s.log_step(groups, rollout, result);
-    const RunEnd reason = stop_reason(context);
-    if (reason != RunEnd::finished || clock.due(s.step)) s.save();
-    if (reason != RunEnd::finished && s.step < s.options.steps) return reason;
+    const std::optional<RunEnd> stop = stop_asked(context);
+    if (stop || clock.due(s.step)) s.save();
+    if (stop && s.step < s.options.steps) return *stop;
   }
   s.finish();
   return RunEnd::finished;

@@ -187,9 +187,9 @@ RunEnd run_likelihood_stage(StageContext& context) {
            {"tokens", cat(s.tokens)},
            {"tok/s", formatted("%.0f", static_cast<double>(result.tokens) / seconds)}});
     }
-    const RunEnd reason = stop_reason(context);
-    if (reason != RunEnd::finished || clock.due(s.step)) s.save();
-    if (reason != RunEnd::finished && s.step < s.options.steps) return reason;
+    const std::optional<RunEnd> stop = stop_asked(context);
+    if (stop || clock.due(s.step)) s.save();
+    if (stop && s.step < s.options.steps) return *stop;
   }
   s.save();
   const std::string path = context.directory + "/model";

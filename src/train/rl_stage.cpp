@@ -117,7 +117,7 @@ void RlStage::start_step() {
   phase_timer_.restart();
 }
 
-void RlStage::phase(const char* name) {
+void RlStage::end_phase(const char* name) {
   seconds_.emplace_back(name, phase_timer_.seconds());
   phase_timer_.restart();
   kill_point(name);
@@ -163,7 +163,7 @@ void RlStage::evaluate_now() {
   evaluation_ = std::move(result.row);
   write_rollouts(evaluation_path(step), result.groups);
   keep_best(result.score);
-  phase("eval");
+  end_phase("eval");
 }
 
 void RlStage::keep_best(double score) {
@@ -228,7 +228,7 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
   context.metrics.write_metrics(options.name, step, row);
   kill_point("metrics");
 
-  phase("log");
+  end_phase("log");
   const double total = step_timer_.seconds();
   MetricsRow timing;
   timing.set("step_time", total);

@@ -57,7 +57,7 @@ struct RlStage {
 
   void resume_or_begin();
   void start_step();
-  void phase(const char* name);  // ends a phase: its seconds since the last call go to timing.jsonl
+  void end_phase(const char* name);  // the seconds since the last call go to timing.jsonl
   double learning_rate() const;
   bool evaluation_due() const;
   void evaluate_now();

@@ -10,11 +10,12 @@ namespace hone {
 
 volatile std::sig_atomic_t stop_signal = 0;
 
-RunEnd stop_reason(const StageContext& context) {
+std::optional<RunEnd> stop_asked(const StageContext& context) {
   if (stop_signal == SIGINT) return RunEnd::interrupted;
   if (stop_signal != 0) return RunEnd::terminated;
   const double limit = context.recipe.max_time;
-  return limit > 0 && context.run_timer.seconds() > limit ? RunEnd::out_of_time : RunEnd::finished;
+  if (limit > 0 && context.run_timer.seconds() > limit) return RunEnd::out_of_time;
+  return std::nullopt;
 }
 
 bool CheckpointClock::due(int64_t step) {

@@ -1,6 +1,7 @@
 // What the stages of a run share: where they write, when they stop, how they resume.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/timer.h"
@@ -32,7 +33,7 @@ RunEnd run_rl_stage(StageContext& context);          // grpo.cpp
 RunEnd run_likelihood_stage(StageContext& context);  // likelihood.cpp: pretrain, sft
 
 // Whether a stage should save and leave now: a signal, or the recipe's max_time.
-RunEnd stop_reason(const StageContext& context);
+std::optional<RunEnd> stop_asked(const StageContext& context);
 
 // When to save: every so many steps or minutes.
 class CheckpointClock {

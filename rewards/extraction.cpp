@@ -74,6 +74,11 @@ Parts split_thinking(std::string_view text, bool prefilled) {
   return parts;
 }
 
+Parts parts_of(const RewardItem& item) {
+  const bool prefilled = prefilled_think(item.prompt) != std::string_view::npos;
+  return split_thinking(without_end_token(item.completion->text), prefilled);
+}
+
 size_t box_command(std::string_view text, size_t i) {  // its length, 0 if none stands at i
   const size_t length = at(text, i, "\\boxed") ? 6 : at(text, i, "\\fbox") ? 5 : 0;
   return length != 0 && i + length < text.size() && letter(text[i + length]) ? 0 : length;
@@ -301,9 +306,13 @@ size_t prefilled_think(std::string_view prompt) {
   return prompt.ends_with("<think>") ? prompt.size() - 7 : std::string_view::npos;
 }
 
+std::optional<std::string_view> answer_part(const RewardItem& item) {
+  const Parts parts = parts_of(item);
+  return parts.unclosed ? std::nullopt : std::optional(parts.outside.back());
+}
+
 Extraction extract_answer(const RewardItem& item, Extract mode) {
-  const bool prefilled = prefilled_think(item.prompt) != std::string_view::npos;
-  const Parts parts = split_thinking(without_end_token(item.completion->text), prefilled);
+  const Parts parts = parts_of(item);
   const std::string_view text = trimmed(parts.outside.back());
   Extraction out;
   if (parts.unclosed) {

@@ -6,6 +6,7 @@
 // A block that is not closed means that there is no answer. All scans are linear in the text.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,9 @@ constexpr size_t kMaxCandidates = 8;
 // automatic    boxes and answer tags; else #### and a number; else the sentence after the last
 //              "answer:" or "answer is" near the end; else all of it
 Extraction extract_answer(const RewardItem& item, Extract mode);
+
+// All that follows the thinking, with its white space; nothing if a thinking block is not closed.
+std::optional<std::string_view> answer_part(const RewardItem& item);
 
 // Like std::string_view::find, and as fast where the word's first byte is frequent. REQUIRES: word
 // is not empty.

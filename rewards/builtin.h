@@ -12,6 +12,7 @@ namespace hone {
 
 std::unique_ptr<Rewarder> make_math(const RewardSpec& spec);
 std::unique_ptr<Rewarder> make_exact(const RewardSpec& spec);
+std::unique_ptr<Rewarder> make_code(const RewardSpec& spec);
 std::unique_ptr<Rewarder> make_countdown(const RewardSpec& spec);
 std::unique_ptr<Rewarder> make_format(const RewardSpec& spec);
 std::unique_ptr<Rewarder> make_length(const RewardSpec& spec);

@@ -24,6 +24,11 @@ const std::vector<Entry>& entries() {
   static const std::vector<Entry> table = {
       {"math", "1 if the answer is the reference's number, exactly", {"extract"}, make_math},
       {"exact", "1 if the answer is the reference's text", {"extract"}, make_exact},
+      {"code",
+       "1 if the program passes the tests, run in a sandbox",
+       {"language", "fence", "score", "time", "wall", "memory", "disk", "output", "processes",
+        "files", "tolerance", "sandbox", "python", "compiler", "threads"},
+       make_code},
       {"countdown",
        "1 for an expression of the given numbers that makes the target",
        {"extract"},

@@ -314,7 +314,7 @@ Json cases_entry(const Json& row, const char* key) {
   return list;
 }
 
-CodeTests read_row(const Json& row) {
+CodeTests read_layout(const Json& row) {
   for (const char* field : kFields) {
     const Json* value = dict_entry(row, field);
     if (value == nullptr || value->is_null()) continue;
@@ -355,8 +355,9 @@ CodeTests read_code_tests(const Problem& problem) {
   } catch (const std::invalid_argument& error) {
     bad(cat("the row is ", error.what()));
   }
-  CodeTests tests = read_row(row);
+  CodeTests tests = read_layout(row);
   if (tests.size() == 0) bad("there is no test in it");
+  tests.reference = text_entry(row, "code");
   return tests;
 }
 

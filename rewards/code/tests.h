@@ -39,6 +39,9 @@ struct CodeTests {
   // Code before the tests: MBPP's test_setup_code or test_imports; of HumanEval's rows what the
   // prompt defines before its function, which `check` may use.
   std::string setup;
+  // The row's own solution (MBPP's `code`) if it has one: tests may call what it defines even where
+  // that is a built-in's name.
+  std::string reference;
 
   // Tests that are scored one by one.
   size_t size() const;

@@ -7,13 +7,13 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <sstream>
 #include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
+#include "rewards/code/sandbox.h"
 #include "text/tokenizer.h"
 #include "torch/version.h"
 
@@ -70,15 +70,6 @@ bool has_library(const char* name) {
   return handle != nullptr;
 }
 
-bool has_program(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  std::istringstream places(path ? path : "");
-  for (std::string place; std::getline(places, place, ':');) {
-    if (access((place + "/" + name).c_str(), X_OK) == 0) return true;
-  }
-  return false;
-}
-
 std::string first_line(const std::string& path) {
   std::error_code ec;
   if (!fs::exists(path, ec)) return "";
@@ -120,6 +111,14 @@ Finding sentencepiece() {
   }
 }
 
+Finding code_sandbox() {
+  const SandboxReport report = probe_sandbox();
+  const std::string level = cat("level ", to_string(report.level));
+  if (report.level == SandboxLevel::full) return {"code sandbox", level, ""};
+  return {"code sandbox", cat(level, "; for full: ", report.missing),
+          cat("the code reward, unless a weaker sandbox= is named: ", report.missing)};
+}
+
 std::vector<Finding> findings() {
 #ifdef HONE_WITH_CUDA
   const char* kernels = "with CUDA kernels";
@@ -137,9 +136,7 @@ std::vector<Finding> findings() {
       memory(),
       gpu(),
       sentencepiece(),
-      optional_part("bubblewrap", has_program("bwrap"), "the sandbox for rewards that run code"),
-      optional_part("libseccomp", has_library("libseccomp.so.2"),
-                    "the sandbox's filter of system calls"),
+      code_sandbox(),
       optional_part("PCRE2", has_library("libpcre2-8.so.0"), "byte-level BPE tokenizers"),
       {"data", data_root(),
        fs::exists(data_root() + "/recipes")
@@ -159,8 +156,7 @@ int run(const OutputOptions& output) {
     if (!f.trouble.empty()) troubles.push_back(f.trouble);
   }
   // True of this version on every machine.
-  const std::vector<std::string> absent = {"rewards that run code",
-                                           "byte-level BPE tokenizers (a tokenizer.json alone)",
+  const std::vector<std::string> absent = {"byte-level BPE tokenizers (a tokenizer.json alone)",
                                            "chat templates", "several GPUs"};
   std::string line = "not in this version: ";
   for (const std::string& a : absent) line += (&a == &absent.front() ? "" : ", ") + a;

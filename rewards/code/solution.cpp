@@ -138,8 +138,8 @@ class FenceScanner {
       const bool shallow = indent <= indent_ + 3;
       Language language;
       if (first_in_line && ticks.first.count >= count_ && !tagged) {
-        if (shallow && ticks.runs == 1) return close(start, start + line.size());
-        note_loose(start, start + line.size());
+        if (shallow && ticks.runs == 1) return close(start, start + ticks.first.end());
+        note_loose(start, start + ticks.first.end());
         return;
       }
       // A new block opens although the last was not closed.
@@ -153,7 +153,7 @@ class FenceScanner {
         const std::string_view after = trimmed(line.substr(ticks.last.end()));
         if (!first_in_line && ticks.runs % 2 == 1 && ticks.last.count >= count_ &&
             (after.empty() || after[0] == '<')) {
-          note_loose(start + ticks.last.begin, start + line.size());
+          note_loose(start + ticks.last.begin, start + ticks.last.end());
         }
         return;
       }

@@ -40,6 +40,8 @@ struct CodeTests {
   // prompt defines before its function, which `check` may use.
   std::string setup;
 
+  std::string warning;  // what is wrong with the row although it can be used; "" if nothing
+
   // Tests that are scored one by one.
   size_t size() const;
 };

@@ -8,10 +8,9 @@
 
 namespace hone {
 
-// Names that two of the modules share are the built-in ones: `pow` is not math's.
-const char* const kPythonPrelude = R"(import bisect, collections, copy, datetime, functools, heapq
-import itertools, json, math, operator, random, re, statistics, string, sys
-from typing import *
+// Last the built-in names, which some modules hide (math's pow), and the modules, which others hide
+// (bisect.bisect).
+const char* const kPythonPrelude = R"(from typing import *
 from collections import *
 from bisect import *
 from copy import *
@@ -19,9 +18,9 @@ from functools import *
 from heapq import *
 from itertools import *
 from math import *
-from operator import *
-from string import *
 from builtins import *
+import bisect, collections, copy, datetime, functools, heapq
+import itertools, json, math, operator, random, re, statistics, string, sys
 )";
 
 namespace {

@@ -18,6 +18,8 @@ from functools import *
 from heapq import *
 from itertools import *
 from math import *
+from operator import *
+from string import *
 from builtins import *
 import bisect, collections, copy, datetime, functools, heapq
 import itertools, json, math, operator, random, re, statistics, string, sys

@@ -8,10 +8,9 @@
 
 namespace hone {
 
-// Names that two of the modules share are the built-in ones: `pow` is not math's.
-const char* const kPythonPrelude = R"(import bisect, collections, copy, datetime, functools, heapq
-import itertools, json, math, operator, random, re, statistics, string, sys
-from typing import *
+// Last the built-in names, which some modules hide (math's pow), and the modules, which others hide
+// (bisect.bisect).
+const char* const kPythonPrelude = R"(from typing import *
 from collections import *
 from bisect import *
 from copy import *
@@ -22,6 +21,8 @@ from math import *
 from operator import *
 from string import *
 from builtins import *
+import bisect, collections, copy, datetime, functools, heapq
+import itertools, json, math, operator, random, re, statistics, string, sys
 )";
 
 namespace {
@@ -138,8 +139,8 @@ class FenceScanner {
       const bool shallow = indent <= indent_ + 3;
       Language language;
       if (first_in_line && ticks.first.count >= count_ && !tagged) {
-        if (shallow && ticks.runs == 1) return close(start, start + line.size());
-        note_loose(start, start + line.size());
+        if (shallow && ticks.runs == 1) return close(start, start + ticks.first.end());
+        note_loose(start, start + ticks.first.end());
         return;
       }
       // A new block opens although the last was not closed.
@@ -153,7 +154,7 @@ class FenceScanner {
         const std::string_view after = trimmed(line.substr(ticks.last.end()));
         if (!first_in_line && ticks.runs % 2 == 1 && ticks.last.count >= count_ &&
             (after.empty() || after[0] == '<')) {
-          note_loose(start + ticks.last.begin, start + line.size());
+          note_loose(start + ticks.last.begin, start + ticks.last.end());
         }
         return;
       }

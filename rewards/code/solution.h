@@ -49,8 +49,9 @@ std::string complete_program(const Solution& solution, const CodeTests& tests,
 std::string code_before(std::string_view prompt, std::string_view function);
 
 // What solutions to function calls may use without importing it, as on LeetCode: typing,
-// collections, math, ... A program of its own, to run before (the solution may begin with
-// `from __future__ import`).
+// collections, math, ... Its names must stand behind the solution's as the built-in ones do (a dict
+// of builtins), never among them: with math's gcd in its globals, an empty solution would pass
+// the tests of gcd.
 extern const char* const kPythonPrelude;
 
 }  // namespace hone

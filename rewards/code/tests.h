@@ -43,6 +43,8 @@ struct CodeTests {
   // that is a built-in's name.
   std::string reference;
 
+  std::string warning;  // what is wrong with the row although it can be used; "" if nothing
+
   // Tests that are scored one by one.
   size_t size() const;
 };

@@ -53,9 +53,10 @@ class CodeRewarder : public Rewarder {
     if (*solution.reason != '\0') return no_answer(solution.reason);
     const std::string source = complete_program(solution, tests, item.problem->prompt);
     try {
-      const CodeVerdict verdict =
-          judge.judge(tests, source, solution.language == Language::cpp);
-      return score_of(verdict);
+      const CodeVerdict verdict = judge.judge(tests, source, solution.language == Language::cpp);
+      Score score = score_of(verdict);
+      if (!tests.warning.empty()) score.details["warning"] = tests.warning;
+      return score;
     } catch (const BadTests& bad) {
       return null_score(Status::bad_reference, bad.what());
     } catch (const SandboxFailure& failure) {
@@ -121,9 +122,10 @@ std::unique_ptr<Rewarder> make_code(const RewardSpec& spec) {
   o.sandbox.least =
       kLevels[choice_option(spec, "sandbox", {"full", "namespaces", "process"}, "full")];
   SolutionOptions solution;
-  solution.language = static_cast<Language>(
-      choice_option(spec, "language", {"auto", "python", "cpp"}, "auto"));
-  solution.fence = static_cast<Fence>(choice_option(spec, "fence", {"last", "first", "all"}, "last"));
+  solution.language =
+      static_cast<Language>(choice_option(spec, "language", {"auto", "python", "cpp"}, "auto"));
+  solution.fence =
+      static_cast<Fence>(choice_option(spec, "fence", {"last", "first", "all"}, "last"));
   const double cores = std::max(1u, std::thread::hardware_concurrency());
   return std::make_unique<CodeRewarder>(
       o, solution, static_cast<size_t>(positive_option(spec, "threads", cores)));

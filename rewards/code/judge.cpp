@@ -1,6 +1,7 @@
 #include "rewards/code/judge.h"
 
 #include "base/error.h"
+#include "rewards/code/solution.h"
 #include "rewards/code/value.h"
 
 namespace hone {
@@ -22,8 +23,8 @@ std::string reason_of(const ProgramEnd& end, const SandboxLimits& limits) {
   if (end.limit == "processes") return "process_limit";
   if (!end.limit.empty() && end.limit != "stopped") return end.limit + "_limit";
   if (end.cpu_seconds > limits.cpu_seconds) return "time_limit";
-  const bool out_of_memory = end.exit_code == kMemoryExit ||
-                             end.error_output.find("std::bad_alloc") != std::string::npos;
+  const bool out_of_memory =
+      end.exit_code == kMemoryExit || end.error_output.find("std::bad_alloc") != std::string::npos;
   return out_of_memory ? "memory_limit" : "runtime_error";
 }
 
@@ -121,9 +122,8 @@ CodeVerdict CodeJudge::judge_output(const CodeTests& tests, const std::string& s
     if (!end.ok()) {
       verdict.reason = "compile_error";
       const size_t error = end.error_output.find("error:");
-      verdict.message = error == std::string::npos
-                            ? last_line(end.error_output)
-                            : end.error_output.substr(error, 200);
+      verdict.message = error == std::string::npos ? last_line(end.error_output)
+                                                   : end.error_output.substr(error, 200);
       return verdict;
     }
   } else {
@@ -134,8 +134,8 @@ CodeVerdict CodeJudge::judge_output(const CodeTests& tests, const std::string& s
     check_started(end);
     std::string reason, message;
     // An empty output proves nothing by itself: the program must have come to its end.
-    const bool finished = cpp || end.completed ||
-                          tests.outputs[i].find_first_not_of(" \t\r\n") != std::string::npos;
+    const bool finished =
+        cpp || end.completed || tests.outputs[i].find_first_not_of(" \t\r\n") != std::string::npos;
     if (!end.ok() || !finished) {
       reason = reason_of(end, options_.limits);
       message = last_line(end.error_output);
@@ -170,7 +170,7 @@ CodeVerdict CodeJudge::judge_calls(const CodeTests& tests, const std::string& so
   bool running = false;
   for (size_t i = 0; i < tests.size(); ++i) {
     if (!running) {
-      sandbox.begin({{"kind", "calls"}, {"prelude", true}}, program, options_.limits,
+      sandbox.begin({{"kind", "calls"}, {"prelude", kPythonPrelude}}, program, options_.limits,
                     static_cast<int>(tests.size()));
       const Json loaded = message_of(heard(sandbox), sandbox.nonce());
       if (!loaded.contains("loaded")) {
@@ -203,9 +203,8 @@ CodeVerdict CodeJudge::judge_calls(const CodeTests& tests, const std::string& so
         failed("wrong_answer",
                cat("test ", i + 1, ": returned ", text_field(reply, "unserialisable")));
       } else {
-        failed("runtime_error",
-               cat("test ", i + 1, ": ", text_field(reply, "error"), " ",
-                   text_field(reply, "message")));
+        failed("runtime_error", cat("test ", i + 1, ": ", text_field(reply, "error"), " ",
+                                    text_field(reply, "message")));
       }
     }
     if (!options_.all_tests) break;
@@ -218,8 +217,11 @@ CodeVerdict CodeJudge::judge_calls(const CodeTests& tests, const std::string& so
 Json CodeJudge::call_program(const Json& request) {
   Sandbox& sandbox = *program_;
   const std::string nonce = random_name();
-  Json call = {{"n", nonce}, {"f", request.at("call")}, {"a", request.at("a")},
-               {"k", request.at("k")}, {"back", true}};
+  Json call = {{"n", nonce},
+               {"f", request.at("call")},
+               {"a", request.at("a")},
+               {"k", request.at("k")},
+               {"back", true}};
   if (request.contains("get")) call["get"] = true;
   sandbox.say(to_line(call));
   const Json reply = message_of(heard(sandbox), nonce);
@@ -252,7 +254,8 @@ CodeVerdict CodeJudge::judge_test_code(const CodeTests& tests, const std::string
   const Program program{memory_file("solution.py", source)};
   Sandbox& sandbox = program_sandbox();
   const bool leetcode = source.find("class Solution") != std::string::npos;
-  sandbox.begin({{"kind", "calls"}, {"prelude", leetcode}}, program, options_.limits, 1000);
+  sandbox.begin({{"kind", "calls"}, {"prelude", leetcode ? kPythonPrelude : ""}}, program,
+                options_.limits, 1000);
   const Json loaded = message_of(heard(sandbox), sandbox.nonce());
   if (!loaded.contains("loaded")) {
     const ProgramEnd end = sandbox.end();

@@ -112,12 +112,39 @@ std::vector<std::string> command_line(SandboxLevel level, const std::string& pyt
     c = {find_program("setpriv"), "--reuid", kNobody, "--regid", kNobody, "--clear-groups", "--"};
   }
   if (level != SandboxLevel::process) {
-    for (const char* word :
-         {"--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts",
-          "--new-session", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox",
-          "--cap-add", "CAP_SYS_ADMIN", "--clearenv", "--setenv", "PYTHONHASHSEED", "0",
-          "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "PATH", "/usr/bin:/bin",
-          "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dir", "/tmp", "--dir", "/dev"}) {
+    for (const char* word : {"--unshare-user",
+                             "--unshare-pid",
+                             "--unshare-net",
+                             "--unshare-ipc",
+                             "--unshare-uts",
+                             "--new-session",
+                             "--uid",
+                             "1000",
+                             "--gid",
+                             "1000",
+                             "--hostname",
+                             "sandbox",
+                             "--cap-add",
+                             "CAP_SYS_ADMIN",
+                             "--clearenv",
+                             "--setenv",
+                             "PYTHONHASHSEED",
+                             "0",
+                             "--setenv",
+                             "PYTHONDONTWRITEBYTECODE",
+                             "1",
+                             "--setenv",
+                             "PATH",
+                             "/usr/bin:/bin",
+                             "--ro-bind",
+                             "/usr",
+                             "/usr",
+                             "--proc",
+                             "/proc",
+                             "--dir",
+                             "/tmp",
+                             "--dir",
+                             "/dev"}) {
       if (c.size() == (as_nobody ? 7u : 0u)) c.push_back(find_program("bwrap"));
       c.push_back(word);
     }
@@ -142,9 +169,9 @@ std::vector<std::string> command_line(SandboxLevel level, const std::string& pyt
     }
     c.insert(c.end(), {"--remount-ro", "/", "--chdir", "/"});
   }
-  c.insert(c.end(), {python, "-s", "-S", "-c",
-                     "exec(compile(open(5, 'rb').read(), 'zygote.py', 'exec'))",
-                     level == SandboxLevel::process ? "process" : "namespaces"});
+  c.insert(c.end(),
+           {python, "-s", "-S", "-c", "exec(compile(open(5, 'rb').read(), 'zygote.py', 'exec'))",
+            level == SandboxLevel::process ? "process" : "namespaces"});
   return c;
 }
 
@@ -176,8 +203,8 @@ pid_t spawn(const std::vector<std::string>& command, int control, int filter, in
   char hash_seed[] = "PYTHONHASHSEED=0", path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
   char* environment[] = {hash_seed, path, nullptr};
   pid_t pid = -1;
-  const int error = posix_spawn(&pid, command[0].c_str(), &files, &attributes, arguments.data(),
-                                environment);
+  const int error =
+      posix_spawn(&pid, command[0].c_str(), &files, &attributes, arguments.data(), environment);
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
   close(null);
@@ -255,10 +282,10 @@ OwnedFd memory_file(const char* name, std::string_view bytes) {
 
 struct Sandbox::Job {
   SandboxLimits limits;
-  Timer timer;        // since the last input
+  Timer timer;  // since the last input
   OwnedFd input, output, errors, link;
-  std::string to_input, to_link;       // not yet written
-  std::string from_link;               // not yet taken as lines
+  std::string to_input, to_link;  // not yet written
+  std::string from_link;          // not yet taken as lines
   bool reported = false, killed = false;
   ProgramEnd end;
 };
@@ -462,7 +489,8 @@ void Sandbox::pump(Job& job, bool until_line) {
       fail(cat("no report ", kGraceSeconds, " s after the time limit"), true);
     }
     if (ready <= 0) {
-      // After the report nothing of the program lives; a silent open pipe has no writer to wait for.
+      // After the report nothing of the program lives; a silent open pipe has no writer to wait
+      // for.
       if (job.reported) return;
       continue;
     }

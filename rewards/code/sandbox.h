@@ -28,8 +28,8 @@ enum class SandboxLevel { none, process, namespaces, full };
 const char* to_string(SandboxLevel level);
 
 struct SandboxLimits {
-  double cpu_seconds = 4;             // processor time for one input, all processes together
-  double wall_seconds = 10;           // and by the clock, for programs that only wait
+  double cpu_seconds = 4;               // processor time for one input, all processes together
+  double wall_seconds = 10;             // and by the clock, for programs that only wait
   int64_t memory = int64_t{512} << 20;  // bytes resident, all processes together
   int processes = 32;
   int files = 64;                     // open files of a process
@@ -111,9 +111,9 @@ class Sandbox {
   Program compile(std::string_view source, const std::string& compiler, const SandboxLimits& limits,
                   ProgramEnd& end);
 
-  // A program that is spoken to, in lines. `kind`: {kind: calls, prelude: whether it may use
-  // LeetCode's names without importing them} or {kind: tests}, see zygote.py. `inputs` is how many
-  // inputs it may get, each with the full time.
+  // A program that is spoken to, in lines. `kind`: {kind: calls, prelude: code that defines what
+  // it may use without an import} or {kind: tests}, see zygote.py. `inputs` is how many inputs it
+  // may get, each with the full time.
   void begin(const Json& kind, const Program& program, const SandboxLimits& limits, int inputs);
   // What the program must put into everything it says about the beginning or, as a test, at all.
   const std::string& nonce() const { return nonce_; }

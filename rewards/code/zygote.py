@@ -387,19 +387,23 @@ class Link:
         return self.loads(line)
 
 
-# What LeetCode and LiveCodeBench give solutions without an import.
-LEETCODE_NAMES = ("from typing import *\nfrom collections import *\nfrom functools import *\n"
-                  "from itertools import *\nfrom heapq import *\nfrom bisect import *\n"
-                  "from math import *\nimport math, collections, functools, itertools, heapq, "
-                  "bisect, string, re, random, operator, sys\n")
-
-
 def describe(error):
     """The exception in words; its own methods are the program's and may do anything."""
     try:
         return str(error)[:200]
     except BaseException:
         return ""
+
+
+def lend(prelude):
+    """Defines what a solution may use without an import, behind its own names: as built-ins, so that
+    a program that defines nothing cannot pass by a function of the library."""
+    import builtins
+    names = {}
+    exec(prelude, names)
+    for name, value in names.items():
+        if not name.startswith("__") and not hasattr(builtins, name):
+            setattr(builtins, name, value)
 
 
 def serve_calls(source, nonce, prelude):
@@ -409,8 +413,7 @@ def serve_calls(source, nonce, prelude):
     names = new_main("solution.py")
     names["__name__"] = "solution"  # `if __name__ == "__main__"` is not the tests' business
     try:
-        if prelude:
-            exec(LEETCODE_NAMES, names)
+        lend(prelude)
         exec(compile(source, "solution.py", "exec"), names)
     except BaseException as error:
         show_exception(error)
@@ -666,6 +669,7 @@ def main():
     program = read_all(FILTER)
     filter_program = Filter(program) if program else None
     preload()
+    sys.set_int_max_str_digits(0)
     gc.collect()
     gc.freeze()  # children then copy fewer pages
     flags = CLONE_NEWPID | CLONE_NEWNS if level == "namespaces" else 0

@@ -124,7 +124,7 @@ void WorkerProcess::send(const std::string& line) {
   pending_.erase(0, std::exchange(written_, 0));
   pending_ += line;
   pending_ += '\n';
-  pump();
+  write_some();
 }
 
 void WorkerProcess::pump() {

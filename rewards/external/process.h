@@ -33,7 +33,9 @@ class WorkerProcess {
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
 
-  void send(const std::string& line);  // the rest is written by pump()
+  // Writes what can be written at once; pump() does the rest. Reads nothing, so that what there is
+  // to read still wakes poll().
+  void send(const std::string& line);
   // Writes and reads what can be moved at once.
   void pump();
   // A whole line without its newline, if there is one.

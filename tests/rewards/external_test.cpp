@@ -442,7 +442,7 @@ TEST_CASE("a worker lives from call to call and is replaced when it was killed b
   }
 }
 
-// Kills a worker of this process every few milliseconds until it goes.
+// Kills the workers of this process, `milliseconds` apart on average, until it goes.
 class Killer {
  public:
   explicit Killer(int milliseconds)
@@ -485,11 +485,15 @@ while read -r line; do x=${line#*'"completion":"'}; sleep 0.001; echo "${x%%\"*}
     for (int i = 0; i < 8; ++i) texts.push_back(std::to_string(group * 8 + i));
     asked.group(texts);
   }
-  for (const std::string& spec :
-       {"python:" + slow + ":number?workers=2", plugin("sound.so:number"), "command:sh " + shell}) {
+  // Milliseconds between kills: more for Python, which takes longer to start.
+  const std::vector<std::pair<std::string, int>> rewards = {
+      {"python:" + slow + ":number?workers=2", 600},
+      {plugin("sound.so:number"), 50},
+      {"command:sh " + shell, 100}};
+  for (const auto& [spec, milliseconds] : rewards) {
     INFO(spec);
     const auto rewarder = make_rewarder(parse_reward_spec(spec));
-    Killer killer(150);
+    Killer killer(milliseconds);
     std::vector<Score> scores;
     int rounds = 0;
     do {

@@ -1,5 +1,5 @@
-// What goes over the pipe between hone and the workers of external rewards; README.md of this
-// folder describes it. Both sides use this file: hone, and the worker that loads plug-ins.
+// What goes over the pipe between hone and the workers of external rewards. Both sides use this
+// file: hone, and the worker that loads plug-ins; python_worker.py follows it.
 #pragma once
 
 #include <deque>

@@ -93,7 +93,7 @@ TEST_CASE("the quickstart with three external rewards ends, and so it does when 
           "[slow]") {
   const TemporaryDirectory dir;
   const std::string call =
-      "train recipes/quickstart.yaml --quiet device=cpu threads=1 steps=6 prompts_per_step=4 "
+      "train recipes/quickstart.yaml --quiet device=cpu threads=1 steps=12 prompts_per_step=4 "
       "group_size=8 max_tokens=64 eval.every=0 eval.problems=8 eval.n=2 'eval.k=[2]' "
       "'rewards=[{name: math, as: accuracy}, {name: \"plugin:" +
       built_plugin() +
@@ -107,7 +107,7 @@ TEST_CASE("the quickstart with three external rewards ends, and so it does when 
 
   auto run = std::async(std::launch::async, [&] { return run_hone(call + (dir / "killed")); });
   int kills = 0;
-  while (run.wait_for(std::chrono::milliseconds(300)) != std::future_status::ready) {
+  while (run.wait_for(std::chrono::milliseconds(700)) != std::future_status::ready) {
     kills += kill_children_of(dir / "killed");
   }
   const Outcome killed = run.get();

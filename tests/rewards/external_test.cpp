@@ -228,6 +228,28 @@ def scaled(factor, name="x"):
   CHECK_THAT(error_of(missing[0]), ContainsSubstring("'level'"));
 }
 
+TEST_CASE("TRL's own functions work unmodified", "[slow]") {
+  const NothingLeaks nothing;
+  const char* python = std::getenv("HONE_TRL_PYTHON");
+  if (!python) SKIP("HONE_TRL_PYTHON does not name a Python that has trl and math-verify");
+  const std::string with = cat("python=", python);
+  const std::string right = "<think>\nr\n</think>\n\\boxed{\\frac{1}{3}}", wrong = "\\boxed{2}";
+  const Json row = {{"solution", "$\\frac{1}{3}$"}}, odd = {{"solution", ""}};
+  const auto accuracy = scores_of("python:trl.rewards:accuracy_reward?" + with,
+                                  Asked().group({right, wrong}, row).group({right}, odd));
+  CHECK(shown(accuracy) == "1.0 0.0 null");
+  CHECK(accuracy[0].details["gold_parsed"].get<std::string>().find("1/3") != std::string::npos);
+  const auto judged = [&](const std::string& function) {
+    return shown(scores_of("python:trl.rewards:" + function + with, {right, wrong}, row));
+  };
+  CHECK(judged("reasoning_accuracy_reward?") == "1.0 0.0");
+  CHECK(judged("think_format_reward?") == "1.0 0.0");
+  CHECK(judged("get_cosine_scaled_reward?max_len=6,") == "0.75 -0.75");
+  CHECK(judged("get_repetition_penalty_reward?ngram_size=2,") == "0.0 0.0");
+  CHECK(judged("get_soft_overlong_punishment?max_completion_len=4,soft_punish_cache=2,") ==
+        "-0.5 -0.5");
+}
+
 TEST_CASE("a reward that cannot start is the user's error and says why") {
   const NothingLeaks nothing;
   const Directory directory;
@@ -250,7 +272,7 @@ TEST_CASE("a reward that cannot start is the user's error and says why") {
   refused(plugin("sound.so:number?tims=3"), "unknown option 'tims'; did you mean 'times'?");
   refused(plugin("faulty.so:nothing"), "returned no rewarder");
   refused(plugin("faulty.so:refusal"), "no licence");
-  refused(plugin("faulty.so:crash"), "was killed by signal 11");
+  refused(plugin("faulty.so:crash"), "does not start: it ");
   refused("plugin:" + file + ":f", "cannot load it");
 }
 

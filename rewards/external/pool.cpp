@@ -67,7 +67,12 @@ void WorkerPool::start_workers() {
       (*done_)(job.index, {Outcome::failed, {}, "no worker can be started: " + start_error_});
       continue;
     }
-    workers_.push_back(std::make_unique<Worker>(kind_.argv));
+    try {
+      workers_.push_back(std::make_unique<Worker>(kind_.argv));
+    } catch (const UserError& error) {
+      failed_start(error.what(), false);
+      continue;
+    }
     Worker& worker = *workers_.back();
     worker.ready = !kind_.greets;
     worker.deadline = Clock::now() + seconds(std::max(kStartSeconds, kind_.timeout));
@@ -111,7 +116,8 @@ bool WorkerPool::serve(Worker& worker) {
     if (!worker.ready) {
       if (!greeted(worker, *line)) return false;
     } else if (!worker.job) {
-      return false;  // speaks out of turn
+      if (worker.answered == 0) failed_start("it speaks before it is asked", true);
+      return false;
     } else if (!answered(worker, *line)) {
       return false;
     }
@@ -136,7 +142,9 @@ bool WorkerPool::serve(Worker& worker) {
   } else {
     tell(worker, {Outcome::timed_out,
                   {},
-                  with_words(cat("no answer after ", kind_.timeout, " s"), worker.process)});
+                  with_words(cat("no answer after ", kind_.timeout, " s",
+                                 kind_.greets ? "" : "; does it flush its output?"),
+                             worker.process)});
   }
   return false;
 }
@@ -181,7 +189,7 @@ bool WorkerPool::died(Worker& worker) {
   if (!worker.ready || not_run || unused) {
     if (worker.job) queue_.push_front(std::move(*worker.job));
     worker.job = nullptr;
-    failed_start("it " + why, end.killed_from_outside());
+    failed_start("it " + why, end.killed_from_outside() || (worker.ready && !not_run));
   } else if (worker.job) {
     // A death is the request's fault only if nothing else can be: not a hand from outside, and not
     // what an earlier request did to the worker.

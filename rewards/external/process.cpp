@@ -91,6 +91,8 @@ WorkerProcess::WorkerProcess(const std::vector<std::string>& argv) {
   posix_spawn_file_actions_adddup2(&files, pipes.ends[0][0], 0);
   posix_spawn_file_actions_adddup2(&files, pipes.ends[1][1], 1);
   posix_spawn_file_actions_adddup2(&files, pipes.ends[2][1], 2);
+  // Libraries open files without O_CLOEXEC; a worker that kept one could hold a lock or a pipe.
+  posix_spawn_file_actions_addclosefrom_np(&files, 3);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes,

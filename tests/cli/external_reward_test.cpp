@@ -37,6 +37,15 @@ std::string lines_of(const std::string& path) {
   return std::to_string(std::count(text.begin(), text.end(), '\n'));
 }
 
+// How many processes have `mark` on their command line.
+int processes_with(const std::string& mark) {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    count += slurp(entry.path() / "cmdline").find(mark) != std::string::npos;
+  }
+  return count;
+}
+
 // Kills every process whose parent has `mark` on its command line; how many.
 int kill_children_of(const std::string& mark) {
   int kills = 0;
@@ -115,6 +124,25 @@ TEST_CASE("the quickstart with three external rewards ends, and so it does when 
   CHECK(killed.code == 0);
   CHECK(kills >= 3);
   CHECK(lines_of(dir / "killed/metrics.jsonl") == lines_of(dir / "calm/metrics.jsonl"));
+}
+
+TEST_CASE("workers that hang end with hone, even when it is killed") {
+  const TemporaryDirectory dir;
+  spill(dir / "judge.py", "import time\ndef f(**columns): time.sleep(1000)\n");
+  fs::copy(fs::path(HONE_BINARY).parent_path() / "test_plugin_faulty.so", dir / "faulty.so");
+  spill(dir / "in.jsonl", "{\"completion\": \"hang\"}\n");
+  for (const std::string& reward :
+       {"python:" + (dir / "judge.py") + ":f", "plugin:" + (dir / "faulty.so") + ":obedient"}) {
+    INFO(reward);
+    const std::string script = std::string(HONE_BINARY) + " score --reward " + reward + " --in " +
+                               (dir / "in.jsonl") + " --out " + (dir / "out") +
+                               " & sleep 1.5; pgrep -P $! >/dev/null; echo $? >" + (dir / "seen") +
+                               "; kill -KILL $!; wait $!";
+    std::system(("bash -c '" + script + "' 2>/dev/null").c_str());
+    CHECK(slurp(dir / "seen") == "0\n");  // there was a worker
+    for (int i = 0; i < 50 && processes_with(dir.path()) > 0; ++i) usleep(100'000);
+    CHECK(processes_with(dir.path()) == 0);
+  }
 }
 
 TEST_CASE("a run whose reward cannot start ends with the reason and exit code 2") {

@@ -174,7 +174,7 @@ def score_of(score):
         if isinstance(score, (str, bytes)):
             raise TypeError
         number = float(score)  # also of NumPy and Torch
-    except (TypeError, ValueError):
+    except Exception:
         return failed(f"expected a number or None, found {score!r:.100}")
     if not math.isfinite(number):
         return failed(f"the reward is {number}")

@@ -36,6 +36,7 @@ size_t WorkerPool::add(Json request) {
 }
 
 void WorkerPool::run(std::vector<Json> requests, const Done& done) {
+  if (!refusal_.empty()) throw UserError(refusal_);  // told before; it costs no second start
   done_ = &done;
   requests_ = 0;
   failed_starts_ = 0;
@@ -206,7 +207,8 @@ bool WorkerPool::died(Worker& worker) {
 
 void WorkerPool::failed_start(const std::string& why, bool chance) {
   if (!ever_ready_ && !chance) {
-    throw UserError(cat("reward '", kind_.reward, "' does not start: ", why));
+    refusal_ = cat("reward '", kind_.reward, "' does not start: ", why);
+    throw UserError(refusal_);
   }
   ++failed_starts_;
   start_error_ = why;

@@ -81,6 +81,7 @@ class WorkerPool {
   bool ever_ready_ = false;
   int failed_starts_ = 0;  // in a row
   std::string start_error_;
+  std::string refusal_;  // why the first worker did not start
 };
 
 }  // namespace hone

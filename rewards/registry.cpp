@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "rewards/builtin.h"
+#include "rewards/external/external.h"
 #include "rewards/reward.h"
 
 namespace hone {
@@ -18,6 +19,12 @@ struct Entry {
   std::vector<std::string> options;
   std::unique_ptr<Rewarder> (*make)(const RewardSpec& spec);
 };
+
+// Entries of external rewards stand here without what follows the colon of their names; they check
+// their options themselves.
+std::string entry_name(const std::string& name) {
+  return is_external(name) ? name.substr(0, name.find(':')) : name;
+}
 
 // A new rewarder gets one line here.
 const std::vector<Entry>& entries() {
@@ -39,6 +46,12 @@ const std::vector<Entry>& entries() {
        {"kind", "max", "cache", "of", "extract", "min_correct", "max_correct", "min_wrong",
         "max_wrong"},
        make_length},
+      {"plugin", "plugin:PATH.so:NAME[?option=value,...], a C++ shared library", {}, make_plugin},
+      {"python", "python:FILE.py:FUNCTION[?...], a function as TRL has them", {}, make_python},
+      {"command",
+       "command:CMD[?...], a program that reads and writes JSON lines",
+       {},
+       make_command},
   };
   return table;
 }
@@ -54,7 +67,8 @@ std::string offer(const std::string& word, const std::vector<std::string>& known
   return near.empty() ? "" : "; did you mean '" + near + "'?";
 }
 
-const Entry& find_entry(const std::string& name) {
+const Entry& find_entry(const std::string& full_name) {
+  const std::string name = entry_name(full_name);
   std::vector<std::string> names;
   for (const Entry& entry : entries()) {
     if (entry.name == name) return entry;
@@ -73,7 +87,7 @@ double parse_finite(const std::string& where, const std::string& text) {
   return value;
 }
 
-std::string score_name(const RewardSpec& spec) { return spec.as.empty() ? spec.name : spec.as; }
+const std::string& score_name(const RewardSpec& spec) { return spec.as; }
 
 bool fits(const RewardSpec& spec, const Problem& problem) {
   for (const auto& [key, wanted] : spec.when) {
@@ -119,17 +133,26 @@ std::vector<Score> score_items(Rewarder& rewarder, const std::vector<RewardItem>
 
 RewardSpec parse_reward_spec(const std::string& text) {
   RewardSpec spec;
-  const size_t colon = text.find(':');
-  spec.name = text.substr(0, colon);
+  std::string options;
+  bool more = false;
+  if (is_external(text)) {
+    const ExternalText split = split_external(text);
+    spec.name = split.name;
+    options = split.options;
+    more = !options.empty();
+  } else {
+    const size_t colon = text.find(':');
+    spec.name = text.substr(0, colon);
+    more = colon != std::string::npos;
+    if (more) options = text.substr(colon + 1);
+  }
   find_entry(spec.name);
-  for (size_t start = colon; start < text.size();) {
-    ++start;  // the colon or a comma
-    const size_t end = std::min(text.find(',', start), text.size());
-    const std::string part = text.substr(start, end - start);
+  for (size_t start = 0; more;) {
+    const size_t end = std::min(options.find(',', start), options.size());
+    const std::string part = options.substr(start, end - start);
     const size_t equals = part.find('=');
     if (equals == std::string::npos || equals == 0) {
-      throw UserError(
-          cat("reward '", text, "': expected option=value after the colon, found '", part, "'"));
+      throw UserError(cat("reward '", text, "': expected option=value, found '", part, "'"));
     }
     const std::string key = part.substr(0, equals), value = part.substr(equals + 1);
     bool fresh = true;
@@ -143,7 +166,8 @@ RewardSpec parse_reward_spec(const std::string& text) {
       fresh = spec.options.emplace(key, value).second;
     }
     if (!fresh) throw UserError(cat("reward '", text, "': '", key, "' is given twice"));
-    start = end;
+    more = end < options.size();
+    start = end + 1;
   }
   make_rewarder(spec);  // wrong options are told here, where the text is known
   return spec;
@@ -152,7 +176,7 @@ RewardSpec parse_reward_spec(const std::string& text) {
 std::unique_ptr<Rewarder> make_rewarder(const RewardSpec& spec) {
   const Entry& entry = find_entry(spec.name);
   for (const auto& [key, value] : spec.options) {
-    bool known = false;
+    bool known = is_external(spec.name);
     for (const std::string& option : entry.options) known |= option == key;
     if (!known) {
       std::vector<std::string> all = entry.options;
@@ -196,7 +220,10 @@ bool reward_failed(const Group& group, size_t i) {
 }
 
 RewardSet::RewardSet(const std::vector<RewardSpec>& specs) : specs_(specs) {
-  for (const RewardSpec& spec : specs_) {
+  for (RewardSpec& spec : specs_) {
+    if (spec.as.empty()) {
+      spec.as = is_external(spec.name) ? external_short_name(spec.name) : spec.name;
+    }
     if (!std::isfinite(spec.weight)) {
       throw UserError(cat("reward '", spec.name, "': the weight is not a finite number"));
     }

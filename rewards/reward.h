@@ -39,8 +39,8 @@ class Rewarder {
 
 // One entry of a recipe's `rewards`, or of --reward.
 struct RewardSpec {
-  std::string name;                            // e.g. "math", "python:judge.py:is_short"
-  std::string as;                              // name in scores and metrics; default: name
+  std::string name;  // e.g. "math", "python:judge.py:is_short"
+  std::string as;    // name in scores and metrics; default: name, or the function's, or "command"
   double weight = 1.0;                         // in the weighted sum
   std::map<std::string, std::string> when;     // only problems whose fields match, all of them
   std::map<std::string, std::string> options;  // the rewarder's own, e.g. extract=boxed

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -64,6 +65,27 @@ double scores_mean(const std::vector<Group>& groups, const std::string& name, in
     }
   }
   return count ? sum / static_cast<double>(count) : 0;
+}
+
+// What a reward measured beside its score (Score::metrics), over the completions that it did it
+// for.
+std::map<std::string, double> metric_means(const std::vector<Group>& groups,
+                                           const std::string& name) {
+  std::map<std::string, double> sums;
+  std::map<std::string, int64_t> counts;
+  for (const Group& group : groups) {
+    for (const auto& [reward, scores] : group.scores) {
+      if (reward != name) continue;
+      for (const Score& score : scores) {
+        for (const auto& [key, value] : score.metrics) {
+          sums[key] += value;
+          ++counts[key];
+        }
+      }
+    }
+  }
+  for (auto& [key, sum] : sums) sum /= static_cast<double>(counts[key]);
+  return sums;
 }
 
 }  // namespace
@@ -192,8 +214,11 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
   row.set("reward_std", r.advantage.reward_std);
   for (const RewardSpec& spec : rewards.specs()) {
     int64_t count = 0;
-    const std::string& name = spec.as.empty() ? spec.name : spec.as;
+    const std::string& name = spec.as;
     const double mean = scores_mean(groups, name, count);
+    for (const auto& [key, value] : metric_means(groups, name)) {
+      row.set(cat("rewards/", name, "/", key), value);
+    }
     if (count) row.set(cat("rewards/", name, "/mean"), mean);
   }
   int64_t errors = 0, no_answer = 0;
@@ -244,7 +269,7 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
   std::vector<std::pair<std::string, std::string>> fields;
   fields.emplace_back("reward", formatted("%.3f", r.advantage.reward_mean));
   for (const RewardSpec& spec : rewards.specs()) {
-    const std::string& name = spec.as.empty() ? spec.name : spec.as;
+    const std::string& name = spec.as;
     if (const double* mean = row.find_double(cat("rewards/", name, "/mean"))) {
       fields.emplace_back(name, formatted("%.3f", *mean));
     }

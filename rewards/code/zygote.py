@@ -432,7 +432,9 @@ def serve_calls(source, nonce, prelude):
                 continue
             if function is None and "Solution" in names and name.isidentifier():
                 function = getattr(names["Solution"](), name)
-            if function is None:  # "Solution().add"; a name that is not there throws
+            if function is None and name.isidentifier():
+                raise NameError(f"name '{name}' is not defined")
+            if function is None:  # an expression in its names, such as "Solution().add"
                 function = expressions[name] = eval(name, names)
             arguments = [decode(x) for x in request["a"]]
             keywords = {k: decode(v) for k, v in request.get("k", {}).items()}

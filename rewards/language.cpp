@@ -86,14 +86,16 @@ std::string_view thinking_of(std::string_view text, bool prefilled) {
 
 bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// Four words in a row are a sentence, whatever signs stand around them.
+// Four words in a row, or a run of letters outside ASCII as long as six Han characters, are a
+// sentence, whatever signs stand around them.
 bool is_prose(std::string_view text) {
   int words = 0;
   for (size_t i = 0; i < text.size();) {
     const size_t start = i;
-    while (i < text.size() && (letter(text[i]) || (text[i] & 0x80))) ++i;
+    size_t foreign = 0;
+    while (i < text.size() && (letter(text[i]) || (text[i] & 0x80))) foreign += text[i++] < 0;
     words = i - start >= 2 ? words + 1 : 0;
-    if (words == 4) return true;
+    if (words == 4 || foreign >= 18) return true;
     if (i < text.size() && text[i] != ' ') words = 0;
     ++i;
   }
@@ -228,7 +230,8 @@ class Counter {
       kana_ += letters;
     } else if (script == Script::thai) {
       add(script, letters);
-    } else if (letters == 1 || (capitals == letters && letters <= 4)) {
+    } else if ((letters == 1 && (script == Script::latin || script == Script::greek)) ||
+               (capitals == letters && letters <= 4)) {
       return;  // a variable, a label
     } else if (script == Script::latin && target_.latin >= 0) {
       votes_.push_back(vote_of(word));
@@ -271,8 +274,25 @@ class Counter {
     return found->second == own ? Vote::target : Vote::none;
   }
 
+  // A vote between two of the other kind on either side is a word that both languages spell alike.
+  void drop_single_votes() {
+    std::vector<size_t> at;  // of the votes
+    for (size_t i = 0; i < votes_.size(); ++i) {
+      if (votes_[i] != Vote::none) at.push_back(i);
+    }
+    std::vector<size_t> single;
+    for (size_t k = 2; k + 2 < at.size(); ++k) {
+      const auto differs = [&](size_t other) { return votes_[at[other]] != votes_[at[k]]; };
+      if (differs(k - 2) && differs(k - 1) && differs(k + 1) && differs(k + 2)) {
+        single.push_back(at[k]);
+      }
+    }
+    for (size_t i : single) votes_[i] = Vote::none;
+  }
+
   // Every word without a vote takes the nearest one's; with none at all, the target has it.
   void count_latin() {
+    drop_single_votes();
     tally_.words += votes_.size();
     size_t last = 0;  // one past the last vote
     Vote before = Vote::none;

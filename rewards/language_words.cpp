@@ -24,7 +24,8 @@ const std::vector<WordList>& function_words() {
   static const std::vector<WordList> lists = {
       list(
           "en",
-          "the and of to in is it that was for on are as with his they be at one have this from or "
+          "de di ben dir dan ella ne hay le ve po ed ton till los co solo del encore hem mon the "
+          "and of to in is it that was for on are as with his they be at one have this from or "
           "had by not but what all were we when your can said there use an each which she do how "
           "their if will up other about out many then them these so some her would make like him "
           "into time has look two more write go see no way could people my than been now find any "
@@ -52,7 +53,8 @@ const std::vector<WordList>& function_words() {
           "will fast hat man war dies die antwort lösung schritt zahl zahlen ja nein"),
       list(
           "fr",
-          "le les des un une et est dans que qui pour pas sur avec sont par plus ce cette ces se "
+          "de ne le les des un une et est dans que qui pour pas sur avec sont par plus ce cette "
+          "ces se "
           "nous vous il elle ils elles je tu on ne mais ou où donc car si comme tout tous toute "
           "toutes être avoir fait faire peut peuvent doit doivent avons ont était étaient sera aux "
           "au du en sans sous entre vers chez alors ainsi aussi très bien encore même deux trois "
@@ -60,7 +62,8 @@ const std::vector<WordList>& function_words() {
           "leurs mon ma mes son sa ses ton cela ceci ça voici voilà reste calculons nombre réponse "
           "est soit or oui non lui y"),
       list("es",
-           "el los las un una unos unas y o que en es por con para no se lo su sus al del como más "
+           "de el los las un una unos unas y o que en es por con para no se lo su sus al del como "
+           "más "
            "pero este esta estos estas eso esa ese ser son está están fue era hay tiene tienen "
            "tenemos "
            "puede pueden podemos debe debemos si sí cuando donde porque entonces así también muy "
@@ -69,7 +72,8 @@ const std::vector<WordList>& function_words() {
            "cuántos vamos hacer hace dos tres número respuesta paso he has tan sea esto pues aquí "
            "ni según mismo otra otro"),
       list("it",
-           "il lo gli i le un uno una e è che in per con non si sono del della dei delle degli "
+           "di ne il lo gli i le un uno una e è che in per con non si sono del della dei delle "
+           "degli "
            "dello "
            "nel nella nei nelle al alla ai alle dal dalla sul sulla come più ma anche o se questo "
            "questa questi queste quello quella essere avere ha hanno abbiamo era erano può possono "
@@ -80,7 +84,8 @@ const std::vector<WordList>& function_words() {
            "già ancora solo stesso fare"),
       list(
           "pt",
-          "o os as um uma uns umas e é que em do da dos das no na nos nas por para com não se como "
+          "de o os as um uma uns umas e é que em do da dos das no na nos nas por para com não se "
+          "como "
           "mais mas ao aos à às pelo pela este esta estes estas isso isto esse essa ser são está "
           "estão foi era há tem têm temos pode podem podemos deve devemos quando onde porque então "
           "assim também muito já todo todos toda todas cada entre sobre até desde sem seu sua seus "
@@ -88,23 +93,25 @@ const std::vector<WordList>& function_words() {
           "depois "
           "qual quais quem quanto quantos vamos fazer faz dois duas três número resposta passo ou "
           "portanto logo ainda só mesmo outro outra sim"),
-      list("nl",
-           "het een en is dat niet op te zijn met voor aan er maar om ook als dan bij nog uit "
-           "naar door over ze hij zij wij we ik je jij u hun hem haar ons onze mijn deze dit die "
-           "wat wie waar hoe wanneer waarom omdat dus want of kan kunnen moet moeten heeft hebben "
-           "had "
-           "was waren wordt worden werd zou zullen zal geen alle elke elk veel meer zeer nu eerst "
-           "daarna tot tegen tussen onder zonder naar toch wel al hier daar men toe in "
-           "antwoord getal getallen stap laten krijgen we ten met"),
+      list(
+          "nl",
+          "de ja het een en is dat niet op te zijn met voor aan er maar om ook als dan bij nog uit "
+          "naar door over ze hij zij wij we ik je jij u hun hem haar ons onze mijn deze dit die "
+          "wat wie waar hoe wanneer waarom omdat dus want of kan kunnen moet moeten heeft hebben "
+          "had "
+          "was waren wordt worden werd zou zullen zal geen alle elke elk veel meer zeer nu eerst "
+          "daarna tot tegen tussen onder zonder naar toch wel al hier daar men toe in "
+          "antwoord getal getallen stap laten krijgen we ten met"),
       list(
           "sv",
-          "och det att som på är av för med till den inte om ett har de jag vi du han hon men så "
+          "ta sin ja och det att som på är av för med till den inte om ett har de jag vi du han "
+          "hon men så "
           "var "
           "från eller när där här hur vad vilken vilket vilka också bara kan måste ska skulle blir "
           "blev mellan efter under över utan eftersom därför alltså sedan först nu alla varje "
           "mycket mer två tre svar svaret talet i en"),
       list("pl",
-           "i w na że się nie jest z do to jak co o od za po ale czy lub oraz dla przez tak "
+           "ile ja i w na że się nie jest z do to jak co o od za po ale czy lub oraz dla przez tak "
            "ten ta te tego tej tym są był była było być mamy może można musi ponieważ więc zatem "
            "jeśli gdy kiedy gdzie który która które teraz najpierw potem każdy wszystkie tylko "
            "bardzo już jeszcze między bez liczba liczby odpowiedź ich jego jej my nam nas"),

@@ -27,13 +27,16 @@ const std::vector<Sample> kSamples = {
      "First, we need to find how many apples are left. She had 12 apples and gave 5 of them to her "
      "brother, so 12 - 5 = 7. Wait, let me check that again. Yes, the answer is 7."},
     {"de",
-     "Zuerst müssen wir herausfinden, wie viele Äpfel übrig sind. Sie hatte 12 Äpfel und gab 5 davon "
+     "Zuerst müssen wir herausfinden, wie viele Äpfel übrig sind. Sie hatte 12 Äpfel und gab 5 "
+     "davon "
      "ihrem Bruder, also 12 - 5 = 7. Moment, das prüfe ich noch einmal. Ja, die Antwort ist 7."},
     {"fr",
-     "D'abord, nous devons trouver combien de pommes il reste. Elle avait 12 pommes et en a donné 5 "
+     "D'abord, nous devons trouver combien de pommes il reste. Elle avait 12 pommes et en a donné "
+     "5 "
      "à son frère, donc 12 - 5 = 7. Attends, vérifions cela encore. Oui, la réponse est 7."},
     {"es",
-     "Primero tenemos que encontrar cuántas manzanas quedan. Ella tenía 12 manzanas y le dio 5 a su "
+     "Primero tenemos que encontrar cuántas manzanas quedan. Ella tenía 12 manzanas y le dio 5 a "
+     "su "
      "hermano, entonces 12 - 5 = 7. Espera, voy a comprobarlo. Sí, la respuesta es 7."},
     {"it",
      "Prima dobbiamo trovare quante mele sono rimaste. Lei aveva 12 mele e ne ha date 5 a suo "
@@ -45,19 +48,33 @@ const std::vector<Sample> kSamples = {
      "Eerst moeten we vinden hoeveel appels er over zijn. Ze had 12 appels en gaf er 5 aan haar "
      "broer, dus 12 - 5 = 7. Wacht, dat controleer ik nog eens. Ja, het antwoord is 7."},
     {"sv",
-     "Först måste vi ta reda på hur många äpplen som är kvar. Hon hade 12 äpplen och gav 5 till sin "
+     "Först måste vi ta reda på hur många äpplen som är kvar. Hon hade 12 äpplen och gav 5 till "
+     "sin "
      "bror, alltså 12 - 5 = 7. Vänta, jag kontrollerar det en gång till. Ja, svaret är 7."},
     {"pl",
      "Najpierw musimy ustalić, ile jabłek zostało. Ona miała 12 jabłek i dała 5 z nich bratu, więc "
      "12 - 5 = 7. Chwila, sprawdzę to jeszcze raz. Tak, odpowiedź to 7."},
-    {"zh", "首先，我们需要求出还剩多少个苹果。她有12个苹果，给了弟弟5个，所以12-5=7。等一下，再检查一遍。答案是7。"},
-    {"ja", "まず、りんごがいくつ残っているかを求めます。彼女は12個持っていて、弟に5個あげたので、12-5=7です。確認します。答えは7です。"},
-    {"ko", "먼저 사과가 몇 개 남았는지 구해야 합니다. 그녀는 사과 12개를 가지고 있었고 동생에게 5개를 주었으므로 12-5=7입니다."},
-    {"ru", "Сначала нужно найти, сколько яблок осталось. У неё было 12 яблок, и она дала брату 5, поэтому 12 - 5 = 7."},
-    {"el", "Πρώτα πρέπει να βρούμε πόσα μήλα έμειναν. Είχε 12 μήλα και έδωσε 5 στον αδελφό της, άρα 12 - 5 = 7."},
+    {"zh",
+     "首先，我们需要求出还剩多少个苹果。她有12个苹果，给了弟弟5个，所以12-5="
+     "7。等一下，再检查一遍。答案是7。"},
+    {"ja",
+     "まず、りんごがいくつ残っているかを求めます。彼女は12個持っていて、弟に5個あげたので、12-5="
+     "7です。確認します。答えは7です。"},
+    {"ko",
+     "먼저 사과가 몇 개 남았는지 구해야 합니다. 그녀는 사과 12개를 가지고 있었고 동생에게 5개를 "
+     "주었으므로 12-5=7입니다."},
+    {"ru",
+     "Сначала нужно найти, сколько яблок осталось. У неё было 12 яблок, и она дала брату 5, "
+     "поэтому 12 - 5 = 7."},
+    {"el",
+     "Πρώτα πρέπει να βρούμε πόσα μήλα έμειναν. Είχε 12 μήλα και έδωσε 5 στον αδελφό της, άρα 12 - "
+     "5 = 7."},
     {"ar", "أولاً علينا أن نجد كم تفاحة بقيت. كان لديها 12 تفاحة وأعطت أخاها 5، إذن 12 - 5 = 7."},
-    {"he", "קודם צריך למצוא כמה תפוחים נשארו. היו לה 12 תפוחים והיא נתנה 5 לאחיה, ולכן 12 - 5 = 7."},
-    {"hi", "पहले हमें यह पता करना है कि कितने सेब बचे। उसके पास 12 सेब थे और उसने 5 अपने भाई को दिए, इसलिए 12 - 5 = 7।"},
+    {"he",
+     "קודם צריך למצוא כמה תפוחים נשארו. היו לה 12 תפוחים והיא נתנה 5 לאחיה, ולכן 12 - 5 = 7."},
+    {"hi",
+     "पहले हमें यह पता करना है कि कितने सेब बचे। उसके पास 12 सेब थे और उसने 5 अपने भाई को दिए, इसलिए 12 - 5 = "
+     "7।"},
     {"th", "ก่อนอื่นเราต้องหาว่าเหลือแอปเปิลกี่ลูก เธอมีแอปเปิล 12 ลูกและให้น้องชาย 5 ลูก ดังนั้น 12 - 5 = 7"},
 };
 
@@ -93,7 +110,8 @@ TEST_CASE("mixing is counted by words") {
   CHECK(language("zh", "所以我们 have the 数字") == Approx(6 / 8.0));
   CHECK(language("ko", "그래서 우리는 number 를 구한다") == Approx(4 / 5.0));
   const double half = language(
-      "en", "We know that this is the first half of it. Aber dann ist das nicht mehr so wie es war.");
+      "en",
+      "We know that this is the first half of it. Aber dann ist das nicht mehr so wie es war.");
   CHECK(half > 0.35);
   CHECK(half < 0.65);
 }

@@ -106,6 +106,11 @@ std::string gold_text(const Problem& problem) {
     const Json* text = field_of(problem, key);
     if (text && text->is_string()) return text->get<std::string>();
   }
+  const Json *choices = field_of(problem, "choices"), *answer = field_of(problem, "answer");
+  if (choices && choices->is_array() && answer && answer->is_number_unsigned() &&
+      answer->get<size_t>() < std::min<size_t>(choices->size(), 26)) {
+    return {static_cast<char>('A' + answer->get<size_t>())};
+  }
   return reference_answer(problem);
 }
 

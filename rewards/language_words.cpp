@@ -24,7 +24,8 @@ const std::vector<WordList>& function_words() {
   static const std::vector<WordList> lists = {
       list(
           "en",
-          "de di ben dir dan ella ne hay le ve po ed ton till los co solo del encore hem mon the "
+          "cho ta han ada toe al du ai med ela lei uno las yo elk elle fare ha de di ben dir dan "
+          "ella ne hay le ve po ed ton till los co solo del encore hem mon the "
           "and of to in is it that was for on are as with his they be at one have this from or "
           "had by not but what all were we when your can said there use an each which she do how "
           "their if will up other about out many then them these so some her would make like him "

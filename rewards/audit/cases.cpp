@@ -160,39 +160,56 @@ std::string with_separators(std::string digits, const std::string& separator) {
   return digits;
 }
 
-std::vector<std::string> number_spellings(const std::string& right) {
-  std::vector<std::string> spellings = {right + ".0", "$" + right + "$", right + ".",
-                                        "x = " + right, "**" + right + "**"};
+// The right answer in other spellings, each named by its kind.
+std::vector<AuditCase> number_spellings(const std::string& right) {
+  std::vector<AuditCase> spellings = {{"a decimal", right + ".0"},
+                                      {"between dollars", "$" + right + "$"},
+                                      {"with a final dot", right + "."},
+                                      {"as x = ...", "x = " + right},
+                                      {"in bold", "**" + right + "**"}};
   if (right.size() > 3 && right[0] != '-') {
-    for (const char* separator : {",", "{,}", "\\,"}) {
-      spellings.push_back(with_separators(right, separator));
-    }
+    spellings.push_back({"with commas", with_separators(right, ",")});
+    spellings.push_back({"with LaTeX's commas", with_separators(right, "{,}")});
+    spellings.push_back({"with thin spaces", with_separators(right, "\\,")});
   }
   return spellings;
 }
 
-std::vector<std::string> spellings_of(const Problem& problem, const std::string& right) {
-  if (is_integer(right)) return number_spellings(right);
-  if (is_countdown(problem)) {
-    return {replaced(right, " ", ""), right + " = " + problem.fields["target"].dump(),
-            replaced(right, "*", "\xC3\x97")};
-  }
-  if (is_logic(right)) return {replaced(right, "\n", ", "), replaced(right, " is a ", ": ")};
-  if (!other_labels(problem, right).empty()) {
-    return {"(" + right + ")", right + ".", right + ")", "\\text{" + right + "}",
-            "Option " + right};
-  }
-  std::vector<std::string> spellings = {"$" + right + "$", right + ".", " " + right + "  "};
+std::vector<AuditCase> text_spellings(const std::string& right) {
+  std::vector<AuditCase> spellings = {{"between dollars", "$" + right + "$"},
+                                      {"with a final dot", right + "."},
+                                      {"with spaces around it", " " + right + "  "}};
   if (right.find("\\frac") != std::string::npos) {
-    spellings.push_back(replaced(right, "\\frac", "\\dfrac"));
+    spellings.push_back({"with \\dfrac", replaced(right, "\\frac", "\\dfrac")});
   }
-  if (right.find('\\') == std::string::npos) spellings.push_back("\\text{" + right + "}");
   const size_t slash = right.find('/');
   if (slash != std::string::npos && is_integer(right.substr(0, slash)) &&
       is_integer(right.substr(slash + 1))) {
-    spellings.push_back("\\frac{" + right.substr(0, slash) + "}{" + right.substr(slash + 1) + "}");
+    spellings.push_back(
+        {"as \\frac", "\\frac{" + right.substr(0, slash) + "}{" + right.substr(slash + 1) + "}"});
   }
   return spellings;
+}
+
+std::vector<AuditCase> spellings_of(const Problem& problem, const std::string& right) {
+  if (is_integer(right)) return number_spellings(right);
+  if (is_countdown(problem)) {
+    return {{"without spaces", replaced(right, " ", "")},
+            {"with its value", right + " = " + problem.fields["target"].dump()},
+            {"with signs for times", replaced(right, "*", "\xC3\x97")}};
+  }
+  if (is_logic(right)) {
+    return {{"on one line", replaced(right, "\n", ", ")},
+            {"with colons", replaced(right, " is a ", ": ")}};
+  }
+  if (!other_labels(problem, right).empty()) {
+    return {{"in brackets", "(" + right + ")"},
+            {"with a final dot", right + "."},
+            {"with a bracket", right + ")"},
+            {"in \\text", "\\text{" + right + "}"},
+            {"with the word option", "Option " + right}};
+  }
+  return text_spellings(right);
 }
 
 }  // namespace
@@ -325,8 +342,8 @@ std::vector<AuditCase> honest_answers(const Problem& problem, const AuditAnswers
   if (answers.right.empty()) return cases;
   cases.push_back({"the reference itself", put(place, answers.right)});
   if (problem.fields.contains("tests")) return cases;
-  for (const std::string& spelling : spellings_of(problem, answers.right)) {
-    cases.push_back({"\"" + clipped(spelling) + "\"", put(place, spelling)});
+  for (const AuditCase& spelling : spellings_of(problem, answers.right)) {
+    cases.push_back({"spelled " + spelling.name, put(place, spelling.text)});
   }
   return cases;
 }

@@ -48,7 +48,7 @@ const std::vector<Score>* scores_of(const Group& group, const std::string& rewar
 }
 
 std::optional<double> value_of(const Group& group, const std::string& reward, size_t i) {
-  if (reward == kSum) return group.rewards[i];
+  if (reward == kSum) return reward_failed(group, i) ? std::nullopt : group.rewards[i];
   const std::vector<Score>* scores = scores_of(group, reward);
   return scores ? (*scores)[i].value : std::nullopt;
 }

@@ -158,7 +158,7 @@ class Audit {
     score_probes(rewards_, problems_, first_);
     std::vector<std::string> names;
     for (const RewardSpec& spec : rewards_.specs()) {
-      const std::string name = spec.as.empty() ? spec.name : spec.as;
+      const std::string& name = spec.as;
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
     if (names.size() > 1) names.push_back(kSum);

@@ -5,6 +5,8 @@
 // may follow if it is the target. Values are exact rationals. The numbers are compared before
 // anything is computed, so only the problem's own numbers are ever computed with, and the parser
 // keeps its own stack, so neither depth nor size of an answer can hurt.
+//
+// partial=0.1 pays that much for an expression that is wrong (TinyZero's format score).
 
 #include <algorithm>
 
@@ -122,14 +124,23 @@ struct Game {
 
 constexpr int64_t kMaxValue = 1'000'000'000'000;  // of the problem's numbers
 
+// The fields stand in the row, or in its `ground_truth` or `metadata`; `nums` is read as `numbers`.
 std::optional<Game> read_game(const Problem& problem) {
-  const auto numbers = problem.fields.find("numbers"), target = problem.fields.find("target");
+  const Json* fields = &problem.fields;
+  for (const char* nested : {"ground_truth", "metadata"}) {
+    const auto inner = problem.fields.find(nested);
+    if (!fields->contains("target") && inner != problem.fields.end() && inner->is_object()) {
+      fields = &*inner;
+    }
+  }
+  const auto numbers = fields->find(fields->contains("numbers") ? "numbers" : "nums");
+  const auto target = fields->find("target");
   const auto readable = [](const Json& value, int64_t low) {
     return value.is_number_integer() && value.get<double>() <= kMaxValue &&
            value.get<double>() >= static_cast<double>(low);
   };
   Game game;
-  if (numbers == problem.fields.end() || target == problem.fields.end() || !numbers->is_array() ||
+  if (numbers == fields->end() || target == fields->end() || !numbers->is_array() ||
       numbers->empty() || numbers->size() > kMaxNumbers || !readable(*target, -kMaxValue)) {
     return std::nullopt;
   }
@@ -178,13 +189,14 @@ Score judge_expression(std::string_view answer, const Game& game) {
 
 class CountdownRewarder : public Rewarder {
  public:
-  explicit CountdownRewarder(Extract mode) : mode_(mode) {}
+  CountdownRewarder(Extract mode, double partial) : mode_(mode), partial_(partial) {}
 
   std::vector<Score> score(const std::vector<RewardItem>& items) override {
     std::vector<Score> scores;
     for (const RewardItem& item : items) scores.push_back(judge(item));
     return scores;
   }
+  bool thread_safe() const override { return true; }
 
  private:
   Score judge(const RewardItem& item) const {
@@ -194,18 +206,21 @@ class CountdownRewarder : public Rewarder {
     if (found.candidates.empty()) return no_answer(found.reason);
     Score score = found.candidates.size() > 1 ? no_answer("hedged")
                                               : judge_expression(found.candidates.front(), *game);
+    if (score.status == Status::ok && score.value == 0.0) score.value = partial_;
     score.details["answer"] = clipped(found.candidates.back());
     return score;
   }
 
   Extract mode_;
+  double partial_;
 };
 
 }  // namespace
 
 std::unique_ptr<Rewarder> make_countdown(const RewardSpec& spec) {
   return std::make_unique<CountdownRewarder>(
-      static_cast<Extract>(choice_option(spec, "extract", extract_names(), "auto")));
+      static_cast<Extract>(choice_option(spec, "extract", extract_names(), "auto")),
+      number_option(spec, "partial", 0.0));
 }
 
 }  // namespace hone

@@ -1,19 +1,25 @@
 // `format`: 1 if the completion has the shape of a pattern. Counts tags; never judges the answer.
 //
-//   r1_zero    one thinking block, then one answer block, and nothing else but white space
-//   r1         one thinking block, then an answer in free text
-//   think      one thinking block first, whatever follows
-//   tags       each of the four tags once and in order, an answer inside; other text is allowed
-//   open_r1    Open R1's format reward as published (text after the answer passes, for one)
-//   trl_think  TRL's think_format_reward as published
-//   tag_count  a quarter for each tag that stands once on its line, as published
+//   r1_zero        one thinking block, then one answer block, and nothing else but white space
+//   r1             one thinking block, then an answer in free text
+//   think          one thinking block first, whatever follows
+//   tags           graded: a quarter for each of the four tags; other text is allowed. 0 if a tag
+//                  stands twice or out of order; the two tags around nothing do not count
+//   open_r1        Open R1's format_reward as published (text after the answer passes, for one)
+//   open_r1_code   its get_code_format_reward: a fence of `language` inside the answer
+//   open_r1_steps  its reasoning_steps_reward: a third for each "Step 1:", "First,", bullet ...
+//   tag_count      its tag_count_reward: a quarter for each tag that stands once on its line
+//   trl_think      TRL's think_format_reward as published
 //
 // The first four want text inside the blocks and a completion that ended by itself: cut off at
-// max_tokens, it has no shape yet. The last three are other projects' rules, holes included, for
-// those who port a run. A thinking block that the prompt opened counts as the completion's.
+// max_tokens, it has no shape yet; an end token is no text. The others are other projects' rules,
+// holes included and to the byte, for those who port a run. For all of them a thinking block that
+// the prompt opened counts as the completion's.
 
+#include <algorithm>
 #include <array>
 
+#include "base/error.h"
 #include "rewards/builtin.h"
 #include "rewards/extraction.h"
 
@@ -66,31 +72,71 @@ bool think(std::string_view text) {
   return after_thinking(text, rest);
 }
 
-bool tags(std::string_view text) {
-  const std::array<size_t, 4> at = {only(text, kThink), only(text, kEndThink), only(text, kAnswer),
-                                    only(text, kEndAnswer)};
-  for (size_t i = 0; i < at.size(); ++i) {
-    if (at[i] == npos || (i > 0 && at[i] < at[i - 1])) return false;
-  }
-  const auto inside = [&](size_t i, std::string_view open) {
-    return text.substr(at[i] + open.size(), at[i + 1] - at[i] - open.size());
+double tags(std::string_view text) {
+  struct Pair {
+    std::string_view open, close;
   };
-  return !blank(inside(0, kThink)) && !blank(inside(2, kAnswer));
+  double score = 0;
+  size_t before = 0;  // where the tags so far end
+  for (const Pair& pair : {Pair{kThink, kEndThink}, Pair{kAnswer, kEndAnswer}}) {
+    const size_t open = find_text(text, pair.open), close = find_text(text, pair.close);
+    for (const auto& [tag, at] : {std::pair{pair.open, open}, std::pair{pair.close, close}}) {
+      if (at == npos) continue;
+      if (at < before || find_text(text, tag, at + tag.size()) != npos) return 0;
+      before = at + tag.size();
+    }
+    if (open != npos && close != npos) {
+      const size_t start = open + pair.open.size();
+      score += blank(text.substr(start, close - start)) ? 0 : 0.5;
+    } else if (open != npos || close != npos) {
+      score += 0.25;
+    }
+  }
+  return score;
 }
 
-// ^<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>$, where . is any byte and $ any line's end.
-bool open_r1(std::string_view text) {
+// ^<think>\n.*?\n</think>\n<answer>\n.*? INSIDE .*?\n</answer>$, where . is any byte, $ any line's
+// end and INSIDE the given texts, in order.
+bool open_r1_with(std::string_view text, std::initializer_list<std::string_view> inside) {
   const std::string_view open = "<think>\n", middle = "\n</think>\n<answer>\n",
                          close = "\n</answer>";
   if (!text.starts_with(open)) return false;
   size_t i = find_text(text, middle, open.size());
   if (i == npos) return false;
-  for (i = find_text(text, close, i + middle.size()); i != npos;
-       i = find_text(text, close, i + 1)) {
+  i += middle.size();
+  for (const std::string_view part : inside) {
+    i = find_text(text, part, i);
+    if (i == npos) return false;
+    i += part.size();
+  }
+  for (i = find_text(text, close, i); i != npos; i = find_text(text, close, i + 1)) {
     const size_t end = i + close.size();
     if (end == text.size() || text[end] == '\n') return true;
   }
   return false;
+}
+
+bool open_r1(std::string_view text) { return open_r1_with(text, {}); }
+
+bool digit(char c) { return c >= '0' && c <= '9'; }
+
+// (Step \d+:|^\d+\.|\n-|\n\*|First,|Second,|Next,|Finally,), ^ being the start of the text alone.
+double open_r1_steps(std::string_view text) {
+  const auto number_then = [&](size_t i, char last) {
+    const size_t start = i;
+    while (i < text.size() && digit(text[i])) ++i;
+    return i > start && i < text.size() && text[i] == last;
+  };
+  int steps = number_then(0, '.');
+  for (size_t i = 0; i < text.size() && steps < 3; ++i) {
+    const std::string_view rest = text.substr(i);
+    if (rest.starts_with("\n-") || rest.starts_with("\n*")) ++steps;
+    if (rest.starts_with("Step ") && number_then(i + 5, ':')) ++steps;
+    for (const std::string_view word : {"First,", "Second,", "Next,", "Finally,"}) {
+      if (rest.starts_with(word)) ++steps;
+    }
+  }
+  return std::min(steps, 3) / 3.0;
 }
 
 // ^<think>(?!.*<think>)(.*?)</think>.*$
@@ -111,7 +157,7 @@ double tag_count(std::string_view text) {
 struct Pattern {
   const char* name;
   double (*value)(std::string_view text);
-  bool must_stop;  // a completion that was cut off has 0
+  bool ours;  // else another project's, to the byte
 };
 
 template <bool (*Matches)(std::string_view)>
@@ -119,38 +165,52 @@ double matches(std::string_view text) {
   return Matches(text) ? 1.0 : 0.0;
 }
 
-constexpr std::array<Pattern, 7> kPatterns = {{{"r1_zero", matches<r1_zero>, true},
+constexpr std::string_view kCode = "open_r1_code";  // the one with an option of its own
+
+constexpr std::array<Pattern, 9> kPatterns = {{{"r1_zero", matches<r1_zero>, true},
                                                {"r1", matches<r1>, true},
                                                {"think", matches<think>, true},
-                                               {"tags", matches<tags>, true},
+                                               {"tags", tags, true},
                                                {"open_r1", matches<open_r1>, false},
+                                               {"open_r1_steps", open_r1_steps, false},
+                                               {"tag_count", tag_count, false},
                                                {"trl_think", matches<trl_think>, false},
-                                               {"tag_count", tag_count, false}}};
+                                               {kCode.data(), nullptr, false}}};
 
 class FormatRewarder : public Rewarder {
  public:
-  explicit FormatRewarder(const Pattern& pattern) : pattern_(pattern) {}
+  FormatRewarder(const Pattern& pattern, const std::string& language)
+      : pattern_(pattern), fence_("```" + language) {}
 
   std::vector<Score> score(const std::vector<RewardItem>& items) override {
     std::vector<Score> scores;
-    for (const RewardItem& item : items) {
-      Score score;
-      if (pattern_.must_stop && item.completion->finish_reason != FinishReason::stop) {
-        score.value = 0.0;
-        score.details["reason"] = "cut_off";
-      } else {
-        const size_t think = prefilled_think(item.prompt);
-        const std::string_view text = without_end_token(item.completion->text);
-        score.value = think == npos ? pattern_.value(text)
-                                    : pattern_.value(item.prompt.substr(think) + std::string(text));
-      }
-      scores.push_back(std::move(score));
-    }
+    for (const RewardItem& item : items) scores.push_back(judge(item));
     return scores;
   }
+  bool thread_safe() const override { return true; }
 
  private:
+  Score judge(const RewardItem& item) const {
+    Score score;
+    if (pattern_.ours && item.completion->finish_reason != FinishReason::stop) {
+      score.value = 0.0;
+      score.details["reason"] = "cut_off";
+      return score;
+    }
+    std::string_view text = item.completion->text;
+    if (pattern_.ours) text = without_end_token(text);
+    const size_t think = prefilled_think(item.prompt);
+    score.value =
+        think == npos ? value(text) : value(item.prompt.substr(think) + std::string(text));
+    return score;
+  }
+
+  double value(std::string_view text) const {
+    return pattern_.value ? pattern_.value(text) : open_r1_with(text, {fence_, "```"});
+  }
+
   Pattern pattern_;
+  std::string fence_;
 };
 
 }  // namespace
@@ -158,8 +218,13 @@ class FormatRewarder : public Rewarder {
 std::unique_ptr<Rewarder> make_format(const RewardSpec& spec) {
   std::vector<std::string> names;
   for (const Pattern& pattern : kPatterns) names.push_back(pattern.name);
+  const Pattern& pattern = kPatterns[choice_option(spec, "pattern", names, "r1_zero")];
+  const auto language = spec.options.find("language");
+  if (language != spec.options.end() && pattern.name != kCode) {
+    throw UserError("reward 'format': language= belongs to pattern=open_r1_code");
+  }
   return std::make_unique<FormatRewarder>(
-      kPatterns[choice_option(spec, "pattern", names, "r1_zero")]);
+      pattern, language == spec.options.end() ? "python" : language->second);
 }
 
 }  // namespace hone

@@ -1,4 +1,5 @@
-// `length`: shapes the number of tokens L of a completion.
+// `length`: shapes the length L of a completion, in tokens (unit=tokens) or characters
+// (unit=chars).
 //
 //   overlong  0 up to max - cache, then falls in a straight line to -1 at max (DAPO, eq. 13)
 //   cosine    from max_correct at L = 0 to min_correct at max along half a cosine; for a wrong
@@ -6,7 +7,8 @@
 //   kimi      lambda = 0.5 - (L - shortest) / (longest - shortest) over the group, at most 0 for a
 //             wrong answer; 0 if all have one length (Kimi k1.5)
 //
-// cosine and kimi ask another reward, of=math by default, whether the answer is right.
+// cosine and kimi ask another reward, of=math by default, whether the answer is right; where that
+// has no number this has none either. A completion whose tokens are not known has no length: null.
 
 #include <algorithm>
 #include <cmath>
@@ -14,14 +16,17 @@
 
 #include "base/error.h"
 #include "rewards/builtin.h"
+#include "rewards/extraction.h"
 
 namespace hone {
 namespace {
 
 enum Kind { kOverlong, kCosine, kKimi };
 
-double length_of(const RewardItem& item) {
-  return static_cast<double>(item.completion->tokens.size());
+size_t characters(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 class LengthRewarder : public Rewarder {
@@ -29,15 +34,16 @@ class LengthRewarder : public Rewarder {
   explicit LengthRewarder(const RewardSpec& spec)
       : kind_(static_cast<Kind>(
             choice_option(spec, "kind", {"overlong", "cosine", "kimi"}, "overlong"))),
+        characters_(choice_option(spec, "unit", {"tokens", "chars"}, "tokens") == 1),
         max_(number_option(spec, "max", 0)),
         cache_(number_option(spec, "cache", 0)),
         correct_{number_option(spec, "min_correct", 0.5), number_option(spec, "max_correct", 1.0)},
         wrong_{number_option(spec, "max_wrong", -0.5), number_option(spec, "min_wrong", -1.0)} {
     if (kind_ != kKimi && max_ <= 0) {
-      throw UserError("reward 'length': max=TOKENS is missing, the length that max_tokens allows");
+      throw UserError("reward 'length': max= is missing, the length that max_tokens allows");
     }
     if (kind_ == kOverlong && (cache_ <= 0 || cache_ > max_)) {
-      throw UserError("reward 'length': cache=TOKENS is missing or not between 1 and max");
+      throw UserError("reward 'length': cache= is missing or not between 1 and max");
     }
     if (kind_ != kOverlong) {
       RewardSpec judge;
@@ -55,23 +61,43 @@ class LengthRewarder : public Rewarder {
     for (size_t begin = 0; begin < items.size();) {
       size_t end = begin + 1;
       while (end < items.size() && items[end].problem == items[begin].problem) ++end;
-      double shortest = length_of(items[begin]), longest = shortest;
-      for (size_t i = begin; i < end; ++i) {
-        shortest = std::min(shortest, length_of(items[i]));
-        longest = std::max(longest, length_of(items[i]));
-      }
-      for (size_t i = begin; i < end; ++i) {
-        if (judge_ != nullptr && !scores[i].value) continue;  // no verdict, no number
-        const bool right = judge_ != nullptr && *scores[i].value == 1.0;
-        scores[i].status = Status::ok;
-        scores[i].value = value(length_of(items[i]), right, shortest, longest);
-      }
+      score_group(items.data() + begin, scores.data() + begin, end - begin);
       begin = end;
     }
     return scores;
   }
+  bool thread_safe() const override { return judge_ == nullptr || judge_->thread_safe(); }
 
  private:
+  // What the judge said of n completions of one problem becomes what their length is worth.
+  void score_group(const RewardItem* items, Score* scores, size_t n) const {
+    std::vector<std::optional<double>> lengths;
+    double shortest = HUGE_VAL, longest = 0;
+    for (size_t i = 0; i < n; ++i) {
+      lengths.push_back(length_of(*items[i].completion));
+      shortest = std::min(shortest, lengths[i].value_or(shortest));
+      longest = std::max(longest, lengths[i].value_or(longest));
+    }
+    for (size_t i = 0; i < n; ++i) {
+      if (judge_ != nullptr && !scores[i].value) continue;  // no verdict, no number
+      if (!lengths[i]) {
+        scores[i] = null_score(Status::verifier_error,
+                               "the number of tokens is not known: give ids or --tokenizer, or "
+                               "take unit=chars");
+        continue;
+      }
+      const bool right = judge_ != nullptr && *scores[i].value == 1.0;
+      scores[i].status = Status::ok;
+      scores[i].value = value(*lengths[i], right, shortest, longest);
+    }
+  }
+
+  std::optional<double> length_of(const Completion& completion) const {
+    if (characters_) return characters(completion.text);
+    if (completion.tokens.empty() && !completion.text.empty()) return std::nullopt;
+    return completion.tokens.size();
+  }
+
   double value(double length, bool right, double shortest, double longest) const {
     if (kind_ == kOverlong) return std::clamp((max_ - cache_ - length) / cache_, -1.0, 0.0);
     if (kind_ == kCosine) {
@@ -85,6 +111,7 @@ class LengthRewarder : public Rewarder {
   }
 
   Kind kind_;
+  bool characters_;
   double max_, cache_;
   double correct_[2], wrong_[2];  // value at max, value at 0
   std::unique_ptr<Rewarder> judge_;

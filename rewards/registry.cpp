@@ -1,4 +1,4 @@
-// Names, specs and sets of rewards.
+// Names and specs of rewards.
 
 #include <algorithm>
 #include <cmath>
@@ -30,7 +30,11 @@ std::string entry_name(const std::string& name) {
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> table = {
       {"math", "1 if the answer is the reference's number, exactly", {"extract"}, make_math},
-      {"exact", "1 if the answer is the reference's text", {"extract"}, make_exact},
+      {"exact",
+       "1 if the answer is the reference's text",
+       {"extract", "case", "spaces"},
+       make_exact},
+      {"choice", "1 if the answer is the right one of the row's choices", {"extract"}, make_choice},
       {"code",
        "1 if the program passes the tests, run in a sandbox",
        {"language", "fence", "score", "time", "wall", "memory", "disk", "output", "processes",
@@ -38,14 +42,29 @@ const std::vector<Entry>& entries() {
        make_code},
       {"countdown",
        "1 for an expression of the given numbers that makes the target",
-       {"extract"},
+       {"extract", "partial"},
        make_countdown},
-      {"format", "1 if the completion has the shape of the pattern", {"pattern"}, make_format},
+      {"logic",
+       "1 if the answer says of everyone rightly: knight or knave",
+       {"extract", "score"},
+       make_logic},
+      {"format",
+       "1 if the completion has the shape of the pattern",
+       {"pattern", "language"},
+       make_format},
+      {"language",
+       "share of the thinking's words that are in the language",
+       {"language"},
+       make_language},
       {"length",
        "shapes the length: kind=overlong, cosine or kimi",
-       {"kind", "max", "cache", "of", "extract", "min_correct", "max_correct", "min_wrong",
+       {"kind", "unit", "max", "cache", "of", "extract", "min_correct", "max_correct", "min_wrong",
         "max_wrong"},
        make_length},
+      {"repetition",
+       "below 0 for n-grams that repeat",
+       {"n", "max_penalty", "unit"},
+       make_repetition},
       {"plugin", "plugin:PATH.so:NAME[?option=value,...], a C++ shared library", {}, make_plugin},
       {"python", "python:FILE.py:FUNCTION[?...], a function as TRL has them", {}, make_python},
       {"command",
@@ -85,48 +104,6 @@ double parse_finite(const std::string& where, const std::string& text) {
     throw UserError(cat(where, ": expected a number, found '", text, "'"));
   }
   return value;
-}
-
-const std::string& score_name(const RewardSpec& spec) { return spec.as; }
-
-bool fits(const RewardSpec& spec, const Problem& problem) {
-  for (const auto& [key, wanted] : spec.when) {
-    if (key == "data_source" && problem.source == wanted) continue;
-    const auto field = problem.fields.find(key);
-    if (field == problem.fields.end()) return false;
-    if ((field->is_string() ? field->get<std::string>() : field->dump()) != wanted) return false;
-  }
-  return true;
-}
-
-// What a rewarder returned, made safe: a number only where the status allows one, and finite.
-Score checked(Score score) {
-  const bool counts = score.status == Status::ok || score.status == Status::no_answer;
-  if (!counts) score.value.reset();
-  if (score.value && !std::isfinite(*score.value)) {
-    score.value.reset();
-    score.status = Status::verifier_error;
-    score.details["error"] = "the reward is not a finite number";
-  }
-  return score;
-}
-
-// One call for all items. A rewarder that throws has failed, not the model.
-std::vector<Score> score_items(Rewarder& rewarder, const std::vector<RewardItem>& items) {
-  std::string error;
-  try {
-    std::vector<Score> scores = rewarder.score(items);
-    if (scores.size() == items.size()) return scores;
-    error = cat("returned ", scores.size(), " scores for ", items.size(), " completions");
-  } catch (const UserError&) {
-    throw;
-  } catch (const std::exception& failure) {
-    error = failure.what();
-  }
-  Score failed;
-  failed.status = Status::verifier_error;
-  failed.details["error"] = error;
-  return std::vector<Score>(items.size(), failed);
 }
 
 }  // namespace
@@ -209,74 +186,6 @@ double number_option(const RewardSpec& spec, const std::string& key, double fall
   const auto found = spec.options.find(key);
   if (found == spec.options.end()) return fallback;
   return parse_finite(cat("reward '", spec.name, "': ", key), found->second);
-}
-
-bool reward_failed(const Group& group, size_t i) {
-  for (const auto& [name, scores] : group.scores) {
-    const Status status = scores[i].status;
-    if (status != Status::ok && status != Status::no_answer) return true;
-  }
-  return false;
-}
-
-RewardSet::RewardSet(const std::vector<RewardSpec>& specs) : specs_(specs) {
-  for (RewardSpec& spec : specs_) {
-    if (spec.as.empty()) {
-      spec.as = is_external(spec.name) ? external_short_name(spec.name) : spec.name;
-    }
-    if (!std::isfinite(spec.weight)) {
-      throw UserError(cat("reward '", spec.name, "': the weight is not a finite number"));
-    }
-    rewarders_.push_back(make_rewarder(spec));
-  }
-  for (size_t i = 0; i < specs_.size(); ++i) {
-    for (size_t j = 0; j < i; ++j) {
-      const bool apart = !specs_[i].when.empty() && !specs_[j].when.empty();
-      if (score_name(specs_[i]) == score_name(specs_[j]) && !apart) {
-        throw UserError(cat("two rewards are named '", score_name(specs_[i]),
-                            "'; give one another name with as="));
-      }
-    }
-  }
-}
-
-RewardSet::~RewardSet() = default;
-RewardSet::RewardSet(RewardSet&&) noexcept = default;
-
-void RewardSet::score(std::vector<Group>& groups, const RunState& run) {
-  for (Group& group : groups) {
-    group.scores.clear();
-    group.rewards.assign(group.completions.size(), std::nullopt);
-  }
-  for (size_t r = 0; r < specs_.size(); ++r) {
-    const std::string name = score_name(specs_[r]);
-    std::vector<RewardItem> items;
-    std::vector<Group*> chosen;
-    for (Group& group : groups) {
-      if (!fits(specs_[r], group.problem)) continue;
-      chosen.push_back(&group);
-      for (const Completion& completion : group.completions) {
-        items.push_back({&group.problem, &completion, group.prompt, run});
-      }
-    }
-    if (items.empty()) continue;
-    std::vector<Score> scores = score_items(*rewarders_[r], items);
-    size_t next = 0;
-    for (Group* group : chosen) {
-      for (const auto& [known, unused] : group->scores) {
-        if (known == name) {
-          throw UserError(cat("two rewards named '", name, "' fit problem '", group->problem.id,
-                              "'; their `when` must exclude each other"));
-        }
-      }
-      std::vector<Score> own;
-      for (std::optional<double>& reward : group->rewards) {
-        own.push_back(checked(std::move(scores[next++])));
-        if (own.back().value) reward = reward.value_or(0.0) + specs_[r].weight * *own.back().value;
-      }
-      group->scores.emplace_back(name, std::move(own));
-    }
-  }
 }
 
 }  // namespace hone

@@ -64,19 +64,24 @@ bool reward_failed(const Group& group, size_t i);
 // A recipe's rewards together.
 class RewardSet {
  public:
-  explicit RewardSet(const std::vector<RewardSpec>& specs);
+  // Rewarders that are thread-safe are called by so many threads; 0: one for each core. Scores and
+  // their order do not depend on the number.
+  explicit RewardSet(const std::vector<RewardSpec>& specs, int64_t threads = 0);
   ~RewardSet();
   RewardSet(RewardSet&&) noexcept;
 
   // Fills group.scores and group.rewards. A reward whose `when` does not fit the problem is absent
   // from its group's scores. reward = sum of weight * score over scores with a number, null if
-  // there is none.
-  void score(std::vector<Group>& groups, const RunState& run);
+  // there is none. `seconds`, if given, becomes the time spent on each group; what judges many in
+  // one call has its time shared out evenly.
+  void score(std::vector<Group>& groups, const RunState& run,
+             std::vector<double>* seconds = nullptr);
 
   const std::vector<RewardSpec>& specs() const { return specs_; }
 
  private:
   std::vector<RewardSpec> specs_;
+  size_t threads_;
   std::vector<std::unique_ptr<Rewarder>> rewarders_;
 };
 

@@ -195,7 +195,8 @@ void RowWriter::finish() {
 }
 
 int map_jsonl(const JsonlFiles& files, const OutputOptions& output, size_t batch,
-              const std::function<void(std::vector<JsonlRow*>&)>& work) {
+              const std::function<void(std::vector<JsonlRow*>&)>& work,
+              const std::function<void(Json&)>& summary) {
   const std::string in = find_path(files.in);
   int64_t rows = 0, errors = 0;
   std::string first_error;
@@ -236,7 +237,9 @@ int map_jsonl(const JsonlFiles& files, const OutputOptions& output, size_t batch
   if (!pending.empty()) flush();
   if (rows == 0) throw UserError(cat(files.in, ": expected rows of JSON, found none"));
   writer->finish();
-  print_result(output, {{"rows", rows}, {"errors", errors}});
+  Json result = {{"rows", rows}, {"errors", errors}};
+  if (summary) summary(result);
+  print_result(output, result);
   if (errors == 0) return 0;
   if (errors == rows) {
     throw UserError(cat(files.in, ": no row could be read; ", first_error));

@@ -81,10 +81,11 @@ void add_jsonl_options(Command& command, JsonlFiles& files, const std::string& r
 
 // Reads rows, calls `work` with up to `batch` of them at a time, writes one row for each in order.
 // `work` fills in `out` or `error`. A UserError that it throws belongs to the row when batch is 1,
-// else to the call. Prints {rows, errors} under --json. Returns the exit code; throws UserError if
-// no row could be read.
+// else to the call. Prints {rows, errors} and what `summary` adds under --json. Returns the exit
+// code; throws UserError if no row could be read.
 int map_jsonl(const JsonlFiles& files, const OutputOptions& output, size_t batch,
-              const std::function<void(std::vector<JsonlRow*>&)>& work);
+              const std::function<void(std::vector<JsonlRow*>&)>& work,
+              const std::function<void(Json&)>& summary = {});
 
 // A row's value, or UserError naming the key and what was expected.
 std::string text_of(const Json& row, const char* key);

@@ -84,7 +84,7 @@ int run(const Options& o) {
   Display display(begin_output(o.output));
   if (o.n < 1) throw UserError(cat("--n: expected at least 1, found ", o.n));
   const DataSpec data = data_spec(o);
-  RewardSet rewards(reward_specs(o, data));
+  RewardSet rewards(reward_specs(o, data), o.place.threads);
   const auto source = open_problems({data}, Split::heldout, static_cast<uint64_t>(o.place.seed));
   const std::string directory = find_model(o.model);
   const auto tokenizer = load_tokenizer(directory);

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "data/dataset.h"
 #include "engine/engine.h"
+#include "kernels/cpu_kernels.h"
 #include "text/tokenizer.h"
 #include "train/format.h"
 #include "train/heldout.h"
@@ -116,7 +117,7 @@ DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
 // Where the recipe says how to judge answers: how much of the tasks the model can do.
 void LikelihoodStage::evaluate_now(MetricsRow& row) {
   if (options.rewards.empty()) return;
-  RewardSet rewards(options.rewards);
+  RewardSet rewards(options.rewards, kernels::num_threads());
   Engine engine(*model, tokenizer.get());
   const HeldOutResult result =
       evaluate_heldout(context, engine, *tokenizer, rewards,

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "kernels/cpu_kernels.h"
 #include "rollouts/record.h"
 #include "train/format.h"
 #include "train/heldout.h"
@@ -98,7 +99,7 @@ RlStage::RlStage(StageContext& c)
       reference(needs_reference(options.objective) ? open_model(c, false) : nullptr),
       problems(open_problems(options.data, Split::train, static_cast<uint64_t>(c.recipe.seed))),
       heldout(open_heldout(options, static_cast<uint64_t>(c.recipe.seed))),
-      rewards(options.rewards),
+      rewards(options.rewards, kernels::num_threads()),
       trainer(*model, options.optimizer,
               {options.micro_batch_tokens, options.sampling.temperature}),
       engine(*model, tokenizer.get()),

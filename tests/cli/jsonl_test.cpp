@@ -47,7 +47,61 @@ TEST_CASE("completions are scored as sample writes them") {
   CHECK(list[0]["reward"] == 1.5);
   CHECK(list[0]["scores"]["shape"] == 1.0);
   CHECK(list[1]["scores"]["shape"] == 0.0);
-  CHECK(rows[1] == Json({{"rows", 1}, {"errors", 0}}));
+  CHECK(rows[1]["rows"] == 1);
+  CHECK(rows[1]["errors"] == 0);
+  CHECK(rows[1]["completions"] == 2);
+  CHECK(rows[1]["reward"] == 1.25);
+  CHECK(rows[1]["scores"]["shape"] == 0.5);
+  CHECK(rows[1]["status"]["math"]["ok"] == 2);
+  CHECK(rows[1]["slowest"][0]["id"] == "1");
+  CHECK(o.err.find("mean reward 1.25") != std::string::npos);
+}
+
+TEST_CASE("many rows are scored by threads and come out in order") {
+  std::string input, expected;
+  for (int i = 1; i <= 3000; ++i) {
+    input +=
+        Json({{"gold", std::to_string(i)}, {"pred", "\\boxed{" + std::to_string(i) + "}"}}).dump() +
+        "\n";
+    if (i % 1000 == 0) input += "{\"gold\": 1}\n";
+  }
+  const Outcome one = run_hone("score --reward math --reward repetition --threads 1 --in -", input);
+  const Outcome four =
+      run_hone("score --reward math --reward repetition --threads 4 --in -", input);
+  CHECK(one.code == 1);  // three rows have no completion
+  CHECK(one.out == four.out);
+  const auto rows = one.rows();
+  REQUIRE(rows.size() == 3003);
+  for (size_t i = 0; i < rows.size(); ++i) CHECK(rows[i]["id"] == i + 1);
+  CHECK(rows[2999 + 2]["reward"] == 1.0);
+  CHECK(rows[1000].contains("error"));
+}
+
+TEST_CASE("quiet scoring says nothing but errors") {
+  const std::string row = "{\"gold\": \"4\", \"pred\": \"4\"}\n";
+  CHECK(run_hone("score --reward math --in - --quiet", row).err.empty());
+}
+
+TEST_CASE("an audit lists what a weak reward would pay for") {
+  const std::string rows =
+      "{\"id\": \"a\", \"prompt\": \"How many?\", \"answer\": \"42\"}\n"
+      "{\"prompt\": \"How far?\", \"gold\": \"1250\", \"pred\": \"7\"}\n";
+  const Outcome weak =
+      run_hone("score --reward exact:extract=last_number --audit --in - --json", rows);
+  CHECK(weak.code == 0);
+  CHECK(weak.out.find("exact: judges answers") != std::string::npos);
+  CHECK(weak.out.find("PAYS") != std::string::npos);
+  const Json report = Json::parse(weak.out.substr(weak.out.rfind('\n', weak.out.size() - 2) + 1));
+  CHECK(report["problems"] == 2);
+  CHECK(report["rewards"]["exact"]["paid"].size() > 3);
+  CHECK(report["rewards"]["exact"]["paid"][0]["id"] == "a");
+
+  const Outcome strict = run_hone("score --reward math --audit --in - --quiet", rows);
+  CHECK(strict.code == 0);
+  CHECK(strict.out.find("PAYS") == std::string::npos);
+  CHECK(strict.out.find("would pay for 0 kinds of hack") != std::string::npos);
+  CHECK(strict.err.empty());
+  CHECK(run_hone("score --reward math --audit --in -", "nonsense\n").code == 2);
 }
 
 TEST_CASE("a reference that cannot be read gives null, not zero") {

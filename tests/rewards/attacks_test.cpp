@@ -77,13 +77,25 @@ TEST_CASE("megabytes of anything are judged in linear time") {
                                           "\n",
                                           "1 "};
   for (const char* spec :
-       {"math", "math:extract=last_number", "math:extract=hash", "exact", "countdown",
-        "format:pattern=r1_zero", "format:pattern=open_r1", "format:pattern=tag_count"}) {
+       {"math", "math:extract=last_number", "math:extract=hash", "exact", "countdown", "choice",
+        "logic", "format:pattern=r1_zero", "format:pattern=tags", "format:pattern=open_r1",
+        "format:pattern=tag_count"}) {
     INFO(spec);
     CHECK(seconds_of(spec, repeated("plain words and 12 numbers. ", size)) < 0.05 * kSlack);
     for (const std::string& part : parts) {
       INFO(part);
       CHECK(seconds_of(spec, repeated(part, part_size)) < 0.05 * kSlack);
+    }
+  }
+}
+
+TEST_CASE("megabytes of words are counted in linear time") {
+  for (const char* spec : {"language:language=en", "language:language=zh", "repetition"}) {
+    INFO(spec);
+    for (const char* part : {"plain words and 12 numbers. ", "a ", "$", "$ ", "`", "```", "\\(",
+                             "\\[ a", "<", "<a>", "\xE6\x95\xB0", "\xFF", "\n", "$ab cd ef gh"}) {
+      INFO(part);
+      CHECK(seconds_of(spec, repeated(part, 2'000'000)) < 1.0 * kSlack);
     }
   }
 }
@@ -125,34 +137,5 @@ TEST_CASE("published attacks on formats are not paid") {
     const Score score = judge("format", Problem{}, row["completion"]);
     if (row["recommended"] == false) CHECK(*score.value == 0);
     if (row["recommended"] == true) CHECK(*score.value == 1);
-  });
-}
-
-TEST_CASE("published format rewards give their published values") {
-  each_row("format_cases.jsonl", [](const Json& row) {
-    std::string pattern;
-    if (row.value("fn", "") == "tag_count_reward") pattern = "tag_count";
-    if (row.value("fn", "") == "think_format_reward") pattern = "trl_think";
-    if (row.value("fn", "") == "format_reward") pattern = "open_r1";
-    if (pattern.empty() || !row["completion"].is_string()) return;
-    const Score score = judge("format:pattern=" + pattern, Problem{}, row["completion"]);
-    CHECK(*score.value == row["expected"].get<double>());
-  });
-}
-
-TEST_CASE("published countdown answers are paid as the rules of the game say") {
-  each_row("countdown_cases.jsonl", [](const Json& row) {
-    if (!row.contains("ground_truth")) return;
-    const Score score = judge("countdown", problem_of(row["ground_truth"]), row["completion"]);
-    const std::string name = row["name"];
-    // These graders evaluate with Python, which knows //, and look at the last line only.
-    if (name == "floor_div") {
-      CHECK(unpaid(score));
-    } else if (name == "no_assistant_marker" || name == "answer_not_on_last_line" ||
-               name == "answer_multiline") {
-      CHECK(paid(score));
-    } else {
-      CHECK(paid(score) == (row["observed_score"] == 1.0));
-    }
   });
 }

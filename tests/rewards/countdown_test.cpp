@@ -115,3 +115,25 @@ TEST_CASE("a bad game gives no score at all") {
     CHECK_FALSE(score.value.has_value());
   }
 }
+
+TEST_CASE("partial= pays a little for an expression that is wrong, for nothing else") {
+  const Problem problem = problem_of({{"numbers", {4, 6}}, {"target", 24}});
+  const auto value = [&](const std::string& answer) {
+    return *judge("countdown:partial=0.1", problem, "<answer>" + answer + "</answer>").value;
+  };
+  CHECK(value("4*6") == 1);
+  CHECK(value("4+6") == 0.1);
+  CHECK(value("24") == 0.1);
+  CHECK(value("four times six") == 0);
+  CHECK(value("") == 0);
+  CHECK(value("4*6</answer><answer>4+6") == 0);
+}
+
+TEST_CASE("a game may stand where other projects' data sets have it") {
+  for (const Json& row : {Json{{"nums", {4, 6}}, {"target", 24}},
+                          Json{{"ground_truth", {{"numbers", {4, 6}}, {"target", 24}}}},
+                          Json{{"metadata", {{"numbers", {4, 6}}, {"target", 24}}}}}) {
+    INFO(row.dump());
+    CHECK(paid(judge("countdown", problem_of(row), "4*6")));
+  }
+}

@@ -1,6 +1,7 @@
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 
+#include "base/error.h"
 #include "tests/rewards/reward_fixture.h"
 
 using namespace hone;
@@ -71,8 +72,6 @@ TEST_CASE("the looser patterns ask for less and still for an ended completion") 
   CHECK(format_score("think", "<think>r</think>") == 1);
   CHECK(format_score("think", "<think>r") == 0);
   CHECK(format_score("tags", "Well, <think>r</think> so <answer>42</answer>.") == 1);
-  CHECK(format_score("tags", "<answer>42</answer><think>r</think>") == 0);
-  CHECK(format_score("tags", "<think>r</think><answer> </answer>") == 0);
   CHECK(format_score("tags", kGood + kGood) == 0);
   for (const char* pattern : {"r1", "think", "tags"}) {
     CHECK(format_score(pattern, kGood, "", FinishReason::length) == 0);
@@ -97,49 +96,41 @@ TEST_CASE("published patterns keep their published behaviour") {
   CHECK(format_score("tag_count", "a\nb") == 0);
 }
 
-TEST_CASE("overlong falls from zero to minus one inside the cache") {
-  const auto overlong = [](size_t length) {
-    Completion completion;
-    completion.tokens.assign(length, 1);
-    const Problem problem;
-    return *make_rewarder(parse_reward_spec("length:kind=overlong,max=100,cache=20"))
-                ->score({{&problem, &completion, "", {}}})[0]
-                .value;
-  };
-  CHECK(overlong(80) == 0);
-  CHECK(overlong(90) == Approx(-0.5));
-  CHECK(overlong(100) == -1);
-  CHECK(overlong(500) == -1);
+TEST_CASE("`tags` pays a quarter for each tag that is in its place") {
+  CHECK(format_score("tags", "Well, <think>r</think> so <answer>42</answer>.") == 1);
+  CHECK(format_score("tags", "<think>r</think>42") == 0.5);
+  CHECK(format_score("tags", "<think>r</think><answer>42") == 0.75);
+  CHECK(format_score("tags", "r</think><answer>42</answer>") == 0.75);
+  CHECK(format_score("tags", "r</think><answer>42</answer>", "Go: <think>\n") == 1);
+  CHECK(format_score("tags", "42</answer>") == 0.25);
+  CHECK(format_score("tags", "") == 0);
+  CHECK(format_score("tags", "<answer>42</answer><think>r</think>") == 0);  // out of order
+  CHECK(format_score("tags", "</think>r<think>") == 0);
+  CHECK(format_score("tags", "<think>r</think><answer> </answer>") == 0.5);  // around nothing
+  CHECK(format_score("tags", "<think></think><answer></answer>") == 0);
+  CHECK(format_score("tags", kGood + "</answer>") == 0);  // twice
+  CHECK(format_score("tags", "<think>r</think><answer><think>x</think>42</answer>") == 0);
+  CHECK(format_score("tags", kGood, "", FinishReason::length) == 0);
 }
 
-TEST_CASE("cosine and kimi shape the length by whether the answer is right") {
-  const Problem problem = problem_of({{"answer", "42"}});
-  const auto values = [&](const std::string& spec,
-                          const std::vector<std::pair<std::string, size_t>>& completions) {
-    std::vector<Completion> made;
-    for (const auto& [text, length] : completions) {
-      made.emplace_back();
-      made.back().text = text;
-      made.back().tokens.assign(length, 1);
-    }
-    std::vector<RewardItem> items;
-    for (const Completion& c : made) items.push_back({&problem, &c, "", {}});
-    std::vector<double> out;
-    for (const Score& s : make_rewarder(parse_reward_spec(spec))->score(items)) {
-      out.push_back(*s.value);
-    }
-    return out;
-  };
-  const auto cosine =
-      values("length:kind=cosine,max=100",
-             {{"42", 0}, {"42", 50}, {"42", 100}, {"42", 300}, {"41", 0}, {"", 100}});
-  CHECK(cosine[0] == Approx(1.0));
-  CHECK(cosine[1] == Approx(0.75));
-  CHECK(cosine[2] == Approx(0.5));
-  CHECK(cosine[3] == Approx(0.5));
-  CHECK(cosine[4] == Approx(-1.0));
-  CHECK(cosine[5] == Approx(-0.5));
-  const auto kimi = values("length:kind=kimi", {{"42", 10}, {"42", 30}, {"41", 10}, {"41", 30}});
-  CHECK(kimi == std::vector<double>{0.5, -0.5, 0.0, -0.5});
-  CHECK(values("length:kind=kimi", {{"42", 7}, {"41", 7}}) == std::vector<double>{0, 0});
+TEST_CASE("Open R1's other rules keep their published behaviour") {
+  const std::string code = "<think>\nr\n</think>\n<answer>\n```python\nx = 1\n```\n</answer>";
+  CHECK(format_score("open_r1_code", code) == 1);
+  CHECK(format_score("open_r1_code,language=cpp", code) == 0);
+  CHECK(format_score("open_r1_code", "<think>\nr\n</think>\n<answer>\n```\nx\n```\n</answer>") ==
+        0);
+  CHECK(format_score("open_r1_code", "<think>\nr\n</think>\n<answer>\n```python\n</answer>") == 0);
+  CHECK(format_score("open_r1_steps", "Step 1: a\nStep 12: b") == Approx(2 / 3.0));
+  CHECK(format_score("open_r1_steps", "1. a\n2. b") == Approx(1 / 3.0));  // ^ is the text's start
+  CHECK(format_score("open_r1_steps", "First, a\n- b\n* c\nFinally, d") == 1);
+  CHECK(format_score("open_r1_steps", "Step one: a. 1.") == 0);
+  CHECK_THROWS_AS(parse_reward_spec("format:pattern=r1,language=cpp"), UserError);
+}
+
+TEST_CASE("other projects' rules see the end token, ours do not") {
+  const std::string ended = kGood + "<|im_end|>";
+  CHECK(format_score("r1_zero", ended) == 1);
+  CHECK(format_score("tags", ended) == 1);
+  CHECK(format_score("open_r1", ended) == 0);
+  CHECK(format_score("tag_count", ended) == 1);
 }

@@ -68,7 +68,9 @@ TEST_CASE("a wrong spec is told with the nearest right one") {
 TEST_CASE("every rewarder is listed") {
   std::string names;
   for (const auto& [name, meaning] : list_rewarders()) names += name + " ";
-  CHECK(names == "math exact countdown format length plugin python command ");
+  CHECK(names ==
+        "math exact choice code countdown logic format language length repetition plugin python "
+        "command ");
 }
 
 TEST_CASE("rewards add up by weight") {

@@ -1,0 +1,10 @@
+// The part of `hone bench` that needs no model.
+#pragma once
+
+#include "cli/command.h"
+
+namespace hone {
+
+void add_bench_verify(Command& bench);
+
+}  // namespace hone

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/timer.h"
-#include "cli/bench_verify.h"
+#include "cli/bench_rewards.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "engine/engine.h"
@@ -259,7 +259,7 @@ void add_bench(Command& hone) {
                step);
   add_workload(bench, o, "train", "forward, backward and AdamW on 64 sequences of 128 tokens",
                train);
-  add_bench_verify(bench);
+  add_bench_rewards(bench);
 }
 
 }  // namespace hone

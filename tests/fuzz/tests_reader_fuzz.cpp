@@ -1,11 +1,6 @@
 // libFuzzer target for the readers of code tests, of values that a sandbox returns, and of the
 // program in a completion.
 //
-//   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -I. -Isrc
-//     tests/fuzz/tests_reader_fuzz.cpp rewards/code/{value,literal,compare,tests,solution}.cpp
-//     rewards/extraction.cpp -o tests_reader_fuzz
-//   ./tests_reader_fuzz -max_total_time=600 NEW_INPUTS tests/fuzz/corpus/tests_reader
-//
 // Beyond "no crash": what is read equals itself, and survives being written and read again.
 
 #include <cstdint>

@@ -266,7 +266,7 @@ TEST_CASE("MBPP's own solutions pass", "[long]") {
   CHECK(one_process <= 4);
 }
 
-TEST_CASE("published attacks on code rewards are not paid") {
+TEST_CASE("published attacks on code rewards are not paid", "[slow]") {
   need_sandbox();
   for (const Json& row : shared_rows("graders/code_hacks.jsonl")) {
     for (const Json& tests : {calls(), asserts(), check()}) {

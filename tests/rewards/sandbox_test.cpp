@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <filesystem>
 #include <fstream>
@@ -315,6 +316,99 @@ TEST_CASE("C++ is compiled in the sandbox and runs there") {
   // The source may not pull in what the machine has.
   s.compile("#include \"/etc/passwd\"\nint main() {}", "/usr/bin/g++", limits, end);
   CHECK(end.error_output.find("No such file") != std::string::npos);
+}
+
+// Programs that crash, flood, loop, fork, hide and pry; %d is the program's number.
+const char* const kHostile[] = {
+    "import os; os.abort()",
+    "import ctypes; ctypes.string_at(%d)",
+    "import os, signal; os.kill(os.getpid(), signal.SIGKILL); os._exit(%d % 256)",
+    "raise SystemExit(%d)",
+    "import os; os._exit(0)",
+    "def f(): f()\nimport sys; sys.setrecursionlimit(10**7); f()",
+    "import os\nfor fd in range(1024):\n  try: os.write(fd, b'kill %d')\n  except OSError: pass",
+    "import os\nfor fd in range(1024):\n  try: os.close(fd)\n  except OSError: pass",
+    "import os\nos.symlink('/', '/tmp/l%d')\nos.listdir('/tmp/l%d/usr')\nos.symlink('/tmp', "
+    "'/tmp/x')\n"
+    "open('/tmp/l%d/x', 'w')",
+    "import socket; socket.create_connection(('127.0.0.1', 22))",
+    "import ctypes; print(ctypes.CDLL(None).ptrace(16, 1, 0, 0))",
+    "import os\nfor p in range(1, 3000):\n  try: os.kill(p, 9) if p != os.getpid() else 0\n  "
+    "except "
+    "OSError: pass",
+    "import os\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    while True: pass\n",
+    "import os, time\nfor i in range(40):\n  try:\n    if os.fork() == 0: time.sleep(100)\n  "
+    "except "
+    "OSError: pass",
+    "print('x' * 20_000_000)",
+    "import sys\nfor i in range(10**7): sys.stderr.write('x' * 100000)",
+    "x = bytearray(10**10)",
+    "open('/tmp/big', 'wb').write(b'x' * 200_000_000)",
+    "import os\nfor i in range(100000): open(f'/tmp/f{i}', 'w')",
+    "import os; os.mkfifo('/tmp/p'); open('/tmp/p', 'w')",
+    "import glob\nfor f in glob.glob('/tmp/**') + glob.glob('/*/*'):\n  try: open(f).read(100)\n  "
+    "except "
+    "Exception: pass\nprint(%d)",
+    "import signal, os\nfor s in range(1, 65):\n  try: signal.signal(s, signal.SIG_IGN)\n  except "
+    "(OSError, ValueError): pass\nos.kill(0, 15)",
+    "import threading\nfor i in range(1000): threading.Thread(target=lambda: [0 for _ in "
+    "iter(int, 1)], daemon=True).start()",
+    "import resource; resource.setrlimit(resource.RLIMIT_AS, (-1, -1)); x = bytearray(10**9)",
+    "import os; os.chmod('/tmp', 0); os.chdir('/'); os.rmdir('/tmp')",
+    "import sys; sys.stdin.close(); input()",
+    "import gc, sys\nfor o in gc.get_objects():\n  try: o.clear()\n  except Exception: pass",
+};
+const char* const kSlow[] = {
+    // these cost their whole time
+    "while True: pass",
+    "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
+    "x = []\nwhile True: x.append(bytearray(1 << 22))",
+    "import time\nwhile True:\n  try: time.sleep(100)\n  except BaseException: pass",
+};
+
+TEST_CASE("ten thousand hostile programs in a row disturb nobody", "[long]") {
+  sandbox();
+  const size_t processes = descendants(getpid()).size();
+  const auto open_files = [] {
+    return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
+  };
+  const auto files = open_files();
+  constexpr int kPrograms = 10000, kWorkers = 2;
+  std::atomic<int> next{0}, wrong{0}, over{0}, failures{0};
+  std::vector<std::thread> threads;
+  for (int w = 0; w < kWorkers; ++w) {
+    threads.emplace_back([&] {
+      Sandbox own({});
+      SandboxLimits limits = small_limits();
+      limits.cpu_seconds = 0.5;
+      limits.wall_seconds = 1;
+      for (int i = next++; i < kPrograms; i = next++) {
+        std::string source = i % 20 == 0 ? kSlow[i / 20 % std::size(kSlow)]
+                                         : kHostile[static_cast<size_t>(i) % std::size(kHostile)];
+        for (size_t at; (at = source.find("%d")) != std::string::npos;) {
+          source.replace(at, 2, std::to_string(i));
+        }
+        try {
+          const ProgramEnd end = own.run({memory_file("s", source)}, "", limits);
+          over += end.cpu_seconds > 1.2 * limits.cpu_seconds + 0.1;
+          const ProgramEnd honest =
+              own.run({memory_file("s", "import os\nprint(int(input()) * 2, os.listdir('/tmp'))")},
+                      std::to_string(i) + "\n", limits);
+          wrong += !honest.ok() || honest.output != std::to_string(2 * i) + " []\n";
+        } catch (const SandboxFailure&) {
+          ++failures;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(failures == 0);
+  CHECK(wrong == 0);
+  CHECK(over == 0);
+  CHECK(open_files() == files);
+  const Timer timer;
+  while (descendants(getpid()).size() > processes && timer.seconds() < 5) usleep(20000);
+  CHECK(descendants(getpid()).size() == processes);
 }
 
 }  // namespace hone

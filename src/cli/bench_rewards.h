@@ -5,6 +5,6 @@
 
 namespace hone {
 
-void add_bench_verify(Command& bench);
+void add_bench_rewards(Command& bench);
 
 }  // namespace hone

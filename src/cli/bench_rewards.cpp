@@ -1,16 +1,19 @@
 // hone bench verify: verifications a second of one reward on one thread, over a workload of its
-// own or a file of rows with references and completions.
-#include "cli/bench_verify.h"
+// own or a file of rows with references and completions. hone bench sandbox: verdicts a second of
+// the code reward.
+#include "cli/bench_rewards.h"
 
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/timer.h"
 #include "cli/common.h"
+#include "rewards/code/bench.h"
 #include "rewards/reward.h"
 
 namespace hone {
@@ -109,6 +112,11 @@ std::vector<Row> read_rows(const std::string& path) {
   return rows;
 }
 
+struct SandboxBench {
+  int64_t threads = 0, verdicts = 500;
+  OutputOptions output;
+};
+
 int verify(const Options& o) {
   Display display(begin_output(o.output));
   if (o.rows < 1) throw UserError(cat("--rows: expected at least 1, found ", o.rows));
@@ -169,7 +177,7 @@ int verify(const Options& o) {
 
 }  // namespace
 
-void add_bench_verify(Command& bench) {
+void add_bench_rewards(Command& bench) {
   static Options o;
   Command& c = bench.verb("verify", "verifications a second of a reward, on one thread");
   c.option("--reward", o.reward, "NAME[:option=value,...]");
@@ -177,6 +185,23 @@ void add_bench_verify(Command& bench) {
   c.option("--rows", o.rows, "rows of the own workload");
   add_output_options(c, o.output);
   c.action([] { return verify(o); });
+
+  static SandboxBench s;
+  Command& sandbox = bench.verb("sandbox", "verdicts a second on a trivial Python program");
+  sandbox.option("--threads", s.threads, "workers; 0: all cores");
+  sandbox.option("--verdicts", s.verdicts, "programs in each round");
+  add_output_options(sandbox, s.output);
+  sandbox.action([] {
+    begin_output(s.output);
+    if (s.threads < 0 || s.verdicts < 1) {
+      throw UserError(
+          "bench sandbox: expected --threads of at least 0 and --verdicts of at least 1");
+    }
+    const size_t threads = s.threads > 0 ? static_cast<size_t>(s.threads)
+                                         : std::max(1u, std::thread::hardware_concurrency());
+    print_line(to_line(bench_sandbox(threads, static_cast<size_t>(s.verdicts), kRounds)));
+    return 0;
+  });
 }
 
 }  // namespace hone

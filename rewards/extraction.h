@@ -25,9 +25,15 @@ struct Extraction {
   // Several: the completion hedges, unless the rewarder finds all of them equal. Never more than
   // kMaxCandidates, which is enough to tell.
   std::vector<std::string_view> candidates;
+  // The last so many candidates stand in boxes with nothing but "and", "or" and commas between
+  // them, as \boxed{1} and \boxed{2} do: together they are one list.
+  size_t run = 0;
+  // The only candidate is a sentence or a whole text, not an answer that was marked as such.
+  bool prose = false;
+  bool stated = false;      // and the sentence was announced: "Answer: ..."
   const char* reason = "";  // why there is none
 };
-constexpr size_t kMaxCandidates = 8;
+constexpr size_t kMaxCandidates = 16;
 
 // boxed        \boxed{...} or \fbox{...}; an unclosed one means no answer
 // answer_tag   <answer>...</answer>, and the box inside it if there is one
@@ -35,11 +41,20 @@ constexpr size_t kMaxCandidates = 8;
 // last_number  the last number in the text; lenient, for base models without any format
 // whole        all of it
 // automatic    boxes and answer tags; else #### and a number; else the sentence after the last
-//              "answer:" or "answer is" near the end; else all of it
+//              "answer:" or "answer is" near the end; else all of it. Of several boxes that are not
+//              one list, a closing "the answer is ..." behind the last settles which one counts.
 Extraction extract_answer(const RewardItem& item, Extract mode);
 
 // All that follows the thinking, with its white space; nothing if a thinking block is not closed.
 std::optional<std::string_view> answer_part(const RewardItem& item);
+
+// The sentence after the last "answer:" or the like near the end of the text, "" without one.
+std::string_view stated_answer(std::string_view text);
+
+// What the last sentence of a text comes to: its last formula, its emphasised number, what stands
+// after its last "=", or its only number if the sentence concludes ("so", "is", ...) or `announced`
+// says that it does. "" if it is not one clear thing.
+std::string_view conclusion(std::string_view text, bool announced);
 
 // Like std::string_view::find, and as fast where the word's first byte is frequent. REQUIRES: word
 // is not empty.

@@ -29,7 +29,11 @@ std::string entry_name(const std::string& name) {
 // A new rewarder gets one line here.
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> table = {
-      {"math", "1 if the answer is the reference's number, exactly", {"extract"}, make_math},
+      {"math",
+       "1 if the answer says what the reference says, as mathematics",
+       {"extract", "digits", "tolerance", "percent", "units", "order", "fractions", "forms",
+        "boxes"},
+       make_math},
       {"exact",
        "1 if the answer is the reference's text",
        {"extract", "case", "spaces"},

@@ -75,10 +75,7 @@ TEST_CASE("attacks on math are not paid") {
                                 "\\boxed{\xEF\xBC\x94\xEF\xBC\x92}",
                                 "\\boxed{4\xE2\x80\x8B"
                                 "2}",
-                                "\\boxed{2*21}",
-                                "\\boxed{42^1}",
                                 "\\boxed{42.0000001}",
-                                "\\boxed{42/1/1}",
                                 "\\boxed{__import__('os').system('id')}",
                                 "\\boxed{\\input{/etc/passwd}}",
                                 "\\boxed{9^{9^{9^{9}}}}",
@@ -108,7 +105,7 @@ TEST_CASE("a wrong number is wrong and an unreadable one is no answer") {
   CHECK(wrong.status == Status::ok);
   CHECK(wrong.value == 0.0);
   CHECK(wrong.details["answer"] == "41");
-  CHECK(no_answer_for(judge_answer("math", "42", "\\boxed{x+1}"), "not_a_number"));
+  CHECK(no_answer_for(judge_answer("math", "42", "\\boxed{x+}"), "unreadable"));
   CHECK(no_answer_for(judge_answer("math", "42", "<think>so 42"), "unclosed_thinking"));
   CHECK(no_answer_for(judge_answer("math", "42", "\\boxed{42"), "unterminated_box"));
   CHECK(no_answer_for(judge_answer("math", "42", ""), "empty"));
@@ -123,9 +120,9 @@ TEST_CASE("a thinking block that the prompt opened must be closed") {
   CHECK(paid(judge_answer("math", "42", "\\boxed{42}", "what does <think> mean?")));
 }
 
-TEST_CASE("a reference that is not a number gives no score at all") {
+TEST_CASE("a reference that cannot be read gives no score at all") {
   for (const Json& fields :
-       {Json::object(), Json{{"answer", ""}}, Json{{"answer", "x+1"}}, Json{{"answer", nullptr}},
+       {Json::object(), Json{{"answer", ""}}, Json{{"answer", "x+"}}, Json{{"answer", nullptr}},
         Json{{"answer", {1, 2}}}, Json{{"answer", "1/0"}}, Json{{"solution", "no box here"}},
         Json{{"answer", std::string(5000, '9')}}}) {
     INFO(fields.dump());

@@ -353,6 +353,51 @@ bool after_copula(std::string_view sentence, std::string_view number) {
   return false;
 }
 
+bool same_letters(std::string_view text, size_t i, std::string_view word) {
+  if (i + word.size() > text.size()) return false;
+  for (size_t k = 0; k < word.size(); ++k) {
+    const char c = text[i + k];
+    if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != word[k]) return false;
+  }
+  return true;
+}
+
+// Where the answer begins that a marker at `i` announces, npos if none stands there.
+size_t behind_marker(std::string_view text, size_t i) {
+  constexpr size_t kNone = std::string_view::npos;
+  switch (text[i]) {
+    case 'a':
+    case 'A':
+      if (i == 0 && same_letters(text, i, "a:")) return 2;
+      if (same_letters(text, i, "answer")) {
+        const size_t end = i + 6;
+        for (const std::string_view more : {":", " is:", " is", "\uff1a"}) {
+          if (same_letters(text, end, more)) return end + more.size();
+        }
+        for (const std::string_view formula : {" \\[", " \\(", " $"}) {
+          if (same_letters(text, end, formula)) return end + 1;
+        }
+      }
+      return same_letters(text, i, "antwort ist") ? i + 11 : kNone;
+    case '\n':
+      return same_letters(text, i, "\na:") ? i + 3 : kNone;
+    case 'r':
+    case 'R':
+      for (const std::string_view marker : {"r\u00e9ponse est", "respuesta es"}) {
+        if (same_letters(text, i, marker)) return i + marker.size();
+      }
+      return kNone;
+    case '\xe7':
+      for (const std::string_view marker :
+           {"\u7b54\u6848:", "\u7b54\u6848\uff1a", "\u7b54\u6848\u662f"}) {
+        if (same_letters(text, i, marker)) return i + marker.size();
+      }
+      return kNone;
+    default:
+      return kNone;
+  }
+}
+
 // Whether a sentence says that it concludes: a word of that kind, or another script than Latin,
 // whose words are not told apart here.
 bool concludes(std::string_view sentence) {
@@ -426,7 +471,10 @@ Extraction from_markup(const Parts& parts, Extract mode) {
   if (parts.outside.size() > 1) out.run = 0;
   // Answers before or between thinking blocks are not graded, but one that differs is a hedge.
   for (size_t i = 0; i + 1 < parts.outside.size(); ++i) collect(parts.outside[i]);
-  if (*out.reason != '\0') out.candidates.clear();
+  if (*out.reason != '\0') {
+    out.candidates.clear();
+    out.run = 0;
+  }
   return out;
 }
 
@@ -443,25 +491,11 @@ size_t find_text(std::string_view text, std::string_view word, size_t from) {
 std::string_view stated_answer(std::string_view text) {
   text = without_next_turn(text);
   if (text.size() > kTail) text.remove_prefix(text.size() - kTail);
-  std::string lower(text);
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  size_t start = std::string::npos;
-  const auto later = [&](size_t found, size_t length) {
-    if (found != std::string::npos && (start == std::string::npos || found + length > start)) {
-      start = found + length;
-    }
-  };
-  for (const std::string_view marker :
-       {"answer:", "answer is:", "answer is", "answer\uff1a", "\u7b54\u6848:", "\u7b54\u6848\uff1a",
-        "\u7b54\u6848\u662f", "r\u00e9ponse est", "respuesta es", "antwort ist",
-        "\na:", "answer \\[", "answer \\(", "answer $"}) {
-    const bool formula =
-        marker.ends_with("\\[") || marker.ends_with("\\(") || marker.ends_with("$");
-    const size_t length = marker.size() - (marker.ends_with("$") ? 1 : formula ? 2 : 0);
-    later(lower.rfind(marker), length);
+  size_t start = std::string_view::npos;
+  for (size_t i = text.size(); i-- > 0 && start == std::string_view::npos;) {
+    start = behind_marker(text, i);
   }
-  if (lower.starts_with("a:")) later(0, 2);
-  if (start == std::string::npos) return {};
+  if (start == std::string_view::npos) return {};
   // **Answer:** 42, and an answer on the next line
   while (start < text.size() && (space(text[start]) || text[start] == '*')) ++start;
   std::string_view line;

@@ -10,6 +10,7 @@
 #include "rewards/builtin.h"
 #include "rewards/extraction.h"
 #include "rewards/math/compare.h"
+#include "rewards/math/evaluate.h"
 #include "rewards/math/words.h"
 
 namespace hone {
@@ -157,6 +158,7 @@ class MathRewarder : public Rewarder {
       }
     }
     read(reference);
+    const math::WorkScope scope;
     std::string text(last);
     bool hedged = found.candidates.size() > 1 && options_.boxes != math::Boxes::last;
     if (hedged) hedged = !all_same(found);

@@ -360,7 +360,12 @@ class Comparison {
 
   // 7:32 is 14:64; but times of day are what they say.
   bool same_ratios(Ref g, Ref p) {
-    const bool clocks = g->extra == 1 && p->extra == 1;
+    const auto clock = [](Ref a) {
+      const Ref last = a.child(a->count - 1);
+      return a->extra == 1 && last->kind == Kind::number &&
+             compare(literal_value(last), Rational(60)) < 0;
+    };
+    const bool clocks = clock(g) && clock(p);
     if (clocks || g->count != p->count) {
       // 20:34 and 20:34:00
       const Ref longer = g->count > p->count ? g : p, shorter = g->count > p->count ? p : g;
@@ -408,8 +413,28 @@ class Comparison {
     return out;
   }
 
+  // 5cm reads as 5 c m, for 3m is a product in algebra; it is a length where the reference is no
+  // expression with variables.
+  static void read_glued_unit(Quantity& a) {
+    if (a.unit || a.percent) return;
+    std::string letters;
+    Ref value = a.value;
+    while (value->kind == Kind::times && value->count == 2 &&
+           value.child(1)->kind == Kind::symbol && value.child(1)->text.size() == 1) {
+      letters.insert(0, value.child(1)->text);
+      value = value.child(0);
+    }
+    if (letters.empty() || !symbols_of(value).empty()) return;
+    Unit unit = canonical_unit(letters);
+    if (!unit.known) return;
+    a.unit = std::move(unit);
+    a.value = value;
+  }
+
   bool same_quantity(Ref g, Ref p) {
-    const Quantity gold = quantity(g), answer = quantity(p);
+    Quantity gold = quantity(g), answer = quantity(p);
+    if (symbols_of(gold.value).empty()) read_glued_unit(answer);
+    if (p->kind == Kind::unit) read_glued_unit(gold);
     if (options_.units != Units::ignore) {
       if (options_.units == Units::strict && gold.unit.has_value() != answer.unit.has_value()) {
         return false;
@@ -557,6 +582,7 @@ Answer read_answer(std::string_view raw) {
 }
 
 bool usable(const Answer& reference) {
+  const WorkScope scope;
   if (!reference.readable()) return false;
   if (!reference.tree || reference.tree->root < 0) return true;
   // 1/0 is written well but no number; 12:00 is a time.
@@ -568,6 +594,7 @@ bool usable(const Answer& reference) {
 }
 
 bool same_answer(const Answer& reference, const Answer& answer, const MathOptions& options) {
+  const WorkScope scope;
   const bool letter_reference =
       reference.choice != 0 &&
       (!reference.tree || (*reference.tree)[reference.tree->root].kind == Kind::symbol ||

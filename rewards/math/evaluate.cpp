@@ -30,6 +30,13 @@ Real negated(Real a) {
 bool integer(const Rational& q) { return q.denominator.one(); }
 bool is_zero(const Real& a) { return a.exact && a.q.zero(); }
 
+uint64_t series_work(int precision) {
+  return static_cast<uint64_t>(precision) * static_cast<uint64_t>(precision) / 6;
+}
+
+thread_local uint64_t work_left = UINT64_MAX;
+thread_local bool work_counted = false;
+
 // The exact root of a natural number, if it has one.
 std::optional<Natural> perfect_root(const Natural& a, uint64_t degree) {
   const Natural root = root_floor(a, degree);
@@ -37,6 +44,25 @@ std::optional<Natural> perfect_root(const Natural& a, uint64_t degree) {
 }
 
 }  // namespace
+
+WorkScope::WorkScope(uint64_t work) : outer_(!work_counted) {
+  if (outer_) work_left = work;
+  work_counted = true;
+}
+WorkScope::~WorkScope() {
+  if (!outer_) return;
+  work_counted = false;
+  work_left = UINT64_MAX;
+}
+
+bool spend_work(uint64_t work) {
+  if (work > work_left) {
+    work_left = 0;
+    return false;
+  }
+  work_left -= work;
+  return true;
+}
 
 Ball to_ball(const Real& a, int precision) { return a.exact ? to_ball(a.q, precision) : a.ball; }
 
@@ -46,6 +72,7 @@ int sign(const Real& a) {
 }
 
 bool Evaluator::spend(uint64_t work) {
+  if (!spend_work(work)) return false;
   if (work > limits_.work) {
     limits_.work = 0;
     return false;
@@ -118,7 +145,7 @@ std::optional<Complex> Evaluator::divide(const Complex& a, const Complex& b) {
 }
 
 std::optional<Complex> Evaluator::operator()(int node) {
-  if (depth_ > 200 || !spend(1)) return std::nullopt;
+  if (depth_ > 200 || !spend(50)) return std::nullopt;
   ++depth_;
   auto value = compute(node);
   --depth_;
@@ -379,7 +406,7 @@ std::optional<Complex> Evaluator::power(const Complex& base, const Complex& expo
 
 std::optional<Complex> Evaluator::logarithm(const Complex& z) {
   const int precision = limits_.precision;
-  if (!spend(static_cast<uint64_t>(precision) * 100)) return std::nullopt;
+  if (!spend(series_work(precision) * 3)) return std::nullopt;
   if (z.real()) {
     if (is_zero(z.re)) undefined_ = true;
     const int s = sign(z.re);
@@ -417,7 +444,7 @@ std::optional<Complex> Evaluator::logarithm(const Complex& z) {
 
 std::optional<Complex> Evaluator::exponential(const Complex& z) {
   const int precision = limits_.precision;
-  if (!spend(static_cast<uint64_t>(precision) * 40)) return std::nullopt;
+  if (!spend(series_work(precision))) return std::nullopt;
   Real size = exact(Rational(1));
   if (!is_zero(z.re)) {
     auto value = math::exponential(ball(z.re), precision);
@@ -435,7 +462,7 @@ std::optional<Complex> Evaluator::call(int i) {
   const auto argument = (*this)(tree_.child(i, 0));
   if (!argument) return std::nullopt;
   const int precision = limits_.precision;
-  if (!spend(static_cast<uint64_t>(precision) * 40)) return std::nullopt;
+  if (!spend(series_work(precision))) return std::nullopt;
   const Complex one = complex(exact(Rational(1)));
   const auto wrap = [](std::optional<Ball> b) {
     return b ? std::optional<Complex>(complex(inexact(std::move(*b)))) : std::nullopt;

@@ -26,11 +26,26 @@ struct Binding {  // the value that a variable takes
   Rational value;
 };
 
-// Budgets, counted in work and never in time, so that a verdict does not depend on the machine.
+// Budgets, counted in work and never in time, so that a verdict does not depend on the machine. A
+// unit of work is about one product of limbs, a nanosecond or so.
 struct Limits {
-  int precision = 256;        // bits of the enclosures
-  uint64_t work = 4'000'000;  // limb products, roughly
+  int precision = 256;  // bits of the enclosures
+  uint64_t work = 4'000'000;
 };
+
+// While one exists, all evaluations of this thread together may do no more than its work. An inner
+// one changes nothing.
+class WorkScope {
+ public:
+  explicit WorkScope(uint64_t work = 8'000'000);
+  ~WorkScope();
+  WorkScope(const WorkScope&) = delete;
+  WorkScope& operator=(const WorkScope&) = delete;
+
+ private:
+  bool outer_;
+};
+bool spend_work(uint64_t work);  // false if the scope has not so much left
 
 class Evaluator {
  public:

@@ -5,7 +5,8 @@
 namespace hone::math {
 namespace {
 
-constexpr int kPrecision = 256, kHighPrecision = 2048;
+constexpr int kPrecision = 256, kHighPrecision = 1024;
+constexpr uint64_t kPointWork = 500'000;  // at each point at which a function is tried
 constexpr uint64_t kPrime = (uint64_t{1} << 61) - 1;
 
 uint64_t mixed(uint64_t x) {  // splitmix64's finaliser
@@ -51,6 +52,9 @@ class FieldEvaluator {
   bool rational() const { return rational_; }
 
   std::optional<uint64_t> operator()(Ref a) {
+    if (!spend_work(a->kind == Kind::divide || a->kind == Kind::number ? 1000 : 50)) {
+      return std::nullopt;
+    }
     switch (a->kind) {
       case Kind::number: {
         const Rational& q = a.tree->values[static_cast<size_t>(a->value)];
@@ -185,8 +189,9 @@ bool same_number(Ref a, Ref b) {
   for (const int precision : {kPrecision, kHighPrecision}) {
     Limits limits;
     limits.precision = precision;
-    const auto x = Evaluator(*a.tree, limits)(a.index);
-    if (!x) return false;
+    Evaluator evaluate(*a.tree, limits);
+    const auto x = evaluate(a.index);
+    if (!x) return !evaluate.undefined() && same_structure(a, b);
     if (precision == kPrecision && same_structure(a, b)) return true;
     const auto y = Evaluator(*b.tree, limits)(b.index);
     if (!y) return false;
@@ -222,7 +227,7 @@ bool same_expression(Ref a, Ref b) {
   int agreed = 0, agreed_complex = 0;
   for (int point = 0; point < kPoints; ++point) {
     const std::vector<Binding> bindings = sample_point(all, point);
-    Limits limits;
+    const Limits limits{kPrecision, kPointWork};
     const auto x = Evaluator(*a.tree, limits, &bindings)(a.index);
     const auto y = Evaluator(*b.tree, limits, &bindings)(b.index);
     if (!x || !y) {
@@ -256,7 +261,7 @@ int same_relation(Ref a, Ref b, Ref c, Ref d) {
   int agreed = 0;
   for (int point = 0; point < kPoints; ++point) {
     const std::vector<Binding> bindings = sample_point(all, point);
-    Limits limits;
+    const Limits limits{kPrecision, kPointWork};
     Ball sides[4];
     bool real = true;
     const Ref refs[4] = {a, b, c, d};

@@ -23,7 +23,7 @@ std::vector<uint64_t> symbols_of(Ref a);
 bool same_structure(Ref a, Ref b);
 
 // Numbers: equal if exact arithmetic says so, or if the enclosures of their difference still
-// contain zero at about 600 digits; unequal as soon as enclosures are apart. What cannot be
+// contain zero at about 300 digits; unequal as soon as enclosures are apart. What cannot be
 // evaluated equals only what is written the same.
 bool same_number(Ref a, Ref b);
 // -1, 0 or 1 by enclosures; none if either cannot be evaluated.

@@ -354,8 +354,26 @@ class Lexer {
     return true;
   }
 
+  // Digits beyond nine, as in A5_{11}; with at least one of 0 to 9, since AB_1 may be a segment.
+  bool based_digits() {
+    size_t end = at_;
+    bool digits = false, capitals = false;
+    for (; end < s_.size(); ++end) {
+      const bool capital = s_[end] >= 'A' && s_[end] <= 'Z';
+      if (!capital && !digit(s_[end])) break;
+      capitals = capitals || capital;
+      digits = digits || !capital;
+    }
+    if (!digits || !capitals || end + 1 >= s_.size() || s_[end] != '_') return false;
+    if (!digit(s_[end + 1]) && s_[end + 1] != '{') return false;
+    add(Token::text, s_.substr(at_, end - at_));
+    at_ = end;
+    return true;
+  }
+
   bool next() {
     const char c = peek();
+    if ((digit(c) || (c >= 'A' && c <= 'Z')) && based_digits()) return true;
     if (digit(c) || (c == '.' && digit(peek(1)))) return number();
     if (letter(c)) return letters();
     switch (c) {
@@ -511,7 +529,7 @@ class Lexer {
       while (j < s_.size() && digit(s_[j]) && exponent < 10000)
         exponent = exponent * 10 + (s_[j++] - '0');
       if (j > start) {
-        if (exponent > 4000) return false;
+        if (exponent > 400) return false;
         lexeme.exponent = minus ? -exponent : exponent;
         i = j;
       }

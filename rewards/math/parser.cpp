@@ -132,11 +132,13 @@ class Parser {
       parts.push_back(measured());
       if (parts.back() < 0) return -1;
     }
-    Node node;
+    Node node, unit;
     node.kind = Kind::ratio;
     node.extra = clock_digits_ ? 1 : 0;
-    const int ratio = tree_.add(std::move(node), parts);
-    return unit_of(ratio);
+    if (tree_[parts.back()].kind != Kind::unit) return tree_.add(std::move(node), parts);
+    unit = tree_[parts.back()];  // 8:34 p.m.
+    parts.back() = tree_.child(parts.back(), 0);
+    return tree_.add(std::move(unit), {tree_.add(std::move(node), parts)});
   }
 
   // A sum with the unit behind it, or a currency before it.
@@ -450,10 +452,12 @@ class Parser {
   // An exponent or subscript: a group, or one sign as TeX takes it, but a number whole.
   int script() {
     if (take(Token::minus)) return wrap(Kind::negate, script());
-    if (peek() == Token::group_open || peek() == Token::number || peek() == Token::open) {
-      return factor_without_postfix();
-    }
     switch (peek()) {
+      case Token::number:
+        return here().extra < 0 && here().exponent == 0 ? plain_integer()
+                                                        : factor_without_postfix();
+      case Token::group_open:
+      case Token::open:
       case Token::symbol:
       case Token::pi:
       case Token::euler:
@@ -793,9 +797,12 @@ class Parser {
         ++at_;
         continue;
       }
-      int& place = peek() == Token::caret ? exponent : base;
+      const bool up = peek() == Token::caret;
+      int& place = up ? exponent : base;
       ++at_;
-      place = script();
+      // \log_28 is the logarithm of 8; log_10 100 and log_2(8) name their base whole.
+      const bool whole = up || peek(1) == Token::number || peek(1) == Token::open;
+      place = whole ? script() : argument();
       if (place < 0) return -1;
     }
     if (base >= 0 && node.id != kLog) return -1;

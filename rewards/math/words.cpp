@@ -268,10 +268,11 @@ char choice_letter(std::string_view text, bool prose) {
     }
   }
   if (s.empty()) return choice;
-  if (!prose) {  // the choice's own text, without another letter and without mathematics
+  if (!prose) {  // the choice's own content, without another letter
     const bool words = std::all_of(
         s.begin(), s.end(), [](char c) { return letter(c) || c == ' ' || c == '-' || c == '\''; });
-    return words && s.size() > 1 ? choice : '\0';
+    if (!bracket) return words && s.size() > 1 ? choice : '\0';
+    return words || s.find_first_of("(),;=") == std::string_view::npos ? choice : '\0';
   }
   // Another bare capital right behind is a list of choices, not a sentence.
   if (upper(s[0]) && lowered(s[0]) <= 'j' && (s.size() == 1 || !letter(s[1]))) return 0;

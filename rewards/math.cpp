@@ -150,7 +150,7 @@ class MathRewarder : public Rewarder {
     if (found.candidates.empty()) return no_answer(found.reason);
     const std::string_view last = found.candidates.back();
     Score score;
-    if (found.candidates.size() == 1 && reference.number) {
+    if (found.candidates.size() == 1 && reference.number && options_.tolerance == 0) {
       if (const auto number = short_number(last)) {
         score.value = same(*number, *reference.number) ? 1.0 : 0.0;
         score.details["answer"] = std::string(last);

@@ -421,7 +421,7 @@ class Comparison {
     Ref value = a.value;
     while (value->kind == Kind::times && value->count == 2 &&
            value.child(1)->kind == Kind::symbol && value.child(1)->text.size() == 1) {
-      letters.insert(0, value.child(1)->text);
+      letters = value.child(1)->text + letters;
       value = value.child(0);
     }
     if (letters.empty() || !symbols_of(value).empty()) return;
@@ -446,7 +446,9 @@ class Comparison {
     if (gold.percent && answer.percent) return same_amount(gold.value, answer.value);
     if (gold.percent || answer.percent) {
       if (same_amount(g, p)) return true;
-      return options_.percent == Percent::either && same_amount(gold.value, answer.value);
+      if (options_.percent != Percent::either) return false;
+      // A reference of 50 may be a percentage whose sign was left out; 0.5 is the number.
+      return (gold.percent || above_one(gold.value)) && same_amount(gold.value, answer.value);
     }
     if (!gold.unit && answer.unit && unit_is_variable(gold.value, *answer.unit)) return false;
     return same_amount(gold.value, answer.value);
@@ -456,6 +458,11 @@ class Comparison {
   static bool unit_is_variable(Ref gold, const Unit& unit) {
     const auto symbols = symbols_of(gold);
     return std::binary_search(symbols.begin(), symbols.end(), hash_name(unit.name));
+  }
+
+  static bool above_one(Ref a) {
+    const auto value = Evaluator(*a.tree, {})(a.index);
+    return value && value->real() && value->re.exact && compare(value->re.q, Rational(1)) > 0;
   }
 
   bool converted(const Quantity& g, const Quantity& p) {

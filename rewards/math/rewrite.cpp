@@ -6,7 +6,9 @@ namespace hone::math {
 namespace {
 
 constexpr size_t kMaxNodes = 20000;
-constexpr int kMaxCells = 400;  // products of matrices
+constexpr int kMaxCells = 64;  // of a product of matrices
+// Products share the entries that they repeat, so that each may multiply the size of what is said.
+constexpr int kMaxProducts = 2, kMaxProductTerms = 6;
 
 bool contains(const Tree& tree, int node, Kind kind) {
   if (tree[node].kind == kind) return true;
@@ -53,11 +55,11 @@ int spread_root(Tree& tree, int root) {
 }
 
 // The node with the arithmetic of matrices below it carried out, or -1.
-int fold(Tree& tree, int node) {
+int fold(Tree& tree, int node, int& products) {
   if (!contains(tree, node, Kind::matrix) || tree[node].kind == Kind::matrix) return node;
   std::vector<int> parts;
   for (int k = 0; k < tree[node].count; ++k) {
-    parts.push_back(fold(tree, tree.child(node, k)));
+    parts.push_back(fold(tree, tree.child(node, k), products));
     if (parts.back() < 0) return -1;
   }
   const Kind kind = tree[node].kind;
@@ -107,7 +109,7 @@ int fold(Tree& tree, int node) {
     }
     const int rows = static_cast<int>(x.size()) / x_columns;
     if (kind != Kind::times || x_columns * y_columns != static_cast<int>(y.size()) ||
-        rows * static_cast<int>(y.size()) > kMaxCells) {
+        rows * y_columns > kMaxCells || x_columns > kMaxProductTerms || ++products > kMaxProducts) {
       return -1;
     }
     std::vector<int> product;
@@ -141,7 +143,8 @@ int copy_into(Tree& to, Ref from) {
 }
 
 bool rewrite(Tree& tree) {
-  if (contains(tree, tree.root, Kind::matrix)) tree.root = fold(tree, tree.root);
+  int products = 0;
+  if (contains(tree, tree.root, Kind::matrix)) tree.root = fold(tree, tree.root, products);
   if (tree.root < 0) return false;
   if (contains(tree, tree.root, Kind::plus_minus)) tree.root = spread_root(tree, tree.root);
   return tree.nodes.size() <= kMaxNodes;

@@ -130,6 +130,17 @@ std::string without_text_commands(std::string_view s) {
   return out;
 }
 
+// Whether a capital from A to J stands alone, or "or" does: more than one choice.
+bool names_choice(std::string_view s) {
+  for (size_t i = 0; i < s.size(); ++i) {
+    if (!letter(s[i]) || (i > 0 && letter(s[i - 1]))) continue;
+    const bool lone = i + 1 == s.size() || !letter(s[i + 1]);
+    if (lone && s[i] >= 'A' && s[i] <= 'J') return true;
+    if (s.substr(i).starts_with("or") && (i + 2 == s.size() || !letter(s[i + 2]))) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Unit canonical_unit(std::string_view text) {
@@ -269,6 +280,7 @@ char choice_letter(std::string_view text, bool prose) {
   }
   if (s.empty()) return choice;
   if (!prose) {  // the choice's own content, without another letter
+    if (names_choice(s)) return 0;
     const bool words = std::all_of(
         s.begin(), s.end(), [](char c) { return letter(c) || c == ' ' || c == '-' || c == '\''; });
     if (!bracket) return words && s.size() > 1 ? choice : '\0';

@@ -1,5 +1,6 @@
 // Fuzzes the reader of answers and their comparison: reference and answer, split at the first NUL
 // or in the middle. Beyond crashes it checks what must always hold.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

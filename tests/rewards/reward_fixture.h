@@ -9,7 +9,7 @@ namespace hone {
 
 inline Problem problem_of(Json fields) {
   Problem problem;
-  problem.id = "p";
+  problem.id = std::string("p");
   problem.fields = std::move(fields);
   return problem;
 }

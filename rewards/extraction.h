@@ -48,14 +48,6 @@ Extraction extract_answer(const RewardItem& item, Extract mode);
 // All that follows the thinking, with its white space; nothing if a thinking block is not closed.
 std::optional<std::string_view> answer_part(const RewardItem& item);
 
-// The sentence after the last "answer:" or the like near the end of the text, "" without one.
-std::string_view stated_answer(std::string_view text);
-
-// What the last sentence of a text comes to: its last formula, its emphasised number, what stands
-// after its last "=", or its only number if the sentence concludes ("so", "is", ...) or `announced`
-// says that it does. "" if it is not one clear thing.
-std::string_view conclusion(std::string_view text, bool announced);
-
 // Like std::string_view::find, and as fast where the word's first byte is frequent. REQUIRES: word
 // is not empty.
 size_t find_text(std::string_view text, std::string_view word, size_t from = 0);

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "rewards/builtin.h"
+#include "rewards/conclusion.h"
 #include "rewards/extraction.h"
 #include "rewards/math/compare.h"
 #include "rewards/math/evaluate.h"

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "rewards/conclusion.h"
 #include "rewards/extraction.h"
 
 using namespace hone;

@@ -4,6 +4,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 
+#include "rewards/conclusion.h"
 #include "tests/rewards/reward_fixture.h"
 
 using namespace hone;

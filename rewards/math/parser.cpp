@@ -333,6 +333,8 @@ class Parser {
         return here().text != "<";
       case Token::bar:
         return bars_ == 0 && in_set_ == 0;
+      case Token::number:  // 3!5!
+        return at_ > 0 && in_[at_ - 1].token == Token::bang;
       case Token::word:
         return product_word();
       default:

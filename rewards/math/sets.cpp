@@ -77,6 +77,11 @@ std::optional<RealSet> normal(RealSet set) {
   return out;
 }
 
+bool positive(Ref a) {
+  const auto value = Evaluator(*a.tree, {})(a.index);
+  return value && value->real() && sign(value->re) > 0;
+}
+
 std::optional<RealSet> inequality(Ref a) {
   const std::string& ops = a->text;
   const auto variable = [](Ref r) { return r->kind == Kind::symbol; };
@@ -87,7 +92,7 @@ std::optional<RealSet> inequality(Ref a) {
   if (a->count == 2) {
     char op = ops[0];
     Ref x = a.child(0), c = a.child(1);
-    if (variable(c) && constant(x)) {
+    if (!constant(c) && constant(x)) {
       std::swap(x, c);
       if (below(op) || above(op)) {
         op = op == kLess      ? kGreater
@@ -96,8 +101,15 @@ std::optional<RealSet> inequality(Ref a) {
                               : kLessEqual;
       }
     }
-    if (!variable(x) || !constant(c)) return std::nullopt;
+    if (!constant(c)) return std::nullopt;
     const End at = end_of(c);
+    if (x->kind == Kind::magnitude && variable(x.child(0)) && at.infinite == 0 && positive(c)) {
+      const End minus{0, c, true};
+      if (below(op)) return RealSet{{minus, at, closed(op), closed(op)}};
+      if (above(op))
+        return RealSet{{kMinus, minus, false, closed(op)}, {at, kPlus, closed(op), false}};
+    }
+    if (!variable(x)) return std::nullopt;
     if (below(op)) return RealSet{{kMinus, at, false, closed(op)}};
     if (above(op)) return RealSet{{at, kPlus, closed(op), false}};
     if (op == kNotEqual) return RealSet{{kMinus, at, false, false}, {at, kPlus, false, false}};
@@ -117,14 +129,7 @@ std::optional<RealSet> inequality(Ref a) {
     return std::nullopt;
   }
   if (magnitude) {  // 1 <= |x| <= 2
-    Tree zero;
-    Node number;
-    number.kind = Kind::number;
-    number.value = 0;
-    zero.values.emplace_back(0);
-    const int root = zero.add(std::move(number));
-    const auto positive = order_of(low, {&zero, root});
-    if (!positive || *positive <= 0) return std::nullopt;
+    if (!positive(low)) return std::nullopt;
     const End a{0, low, false}, b{0, high, false};
     const End minus_a{0, low, true}, minus_b{0, high, true};
     return RealSet{{minus_b, minus_a, closed(second), closed(first)},

@@ -177,6 +177,81 @@ std::vector<std::string_view> numbers(std::string_view text) {
   return out;
 }
 
+// Words that take back or blur what stands beside them. A sentence with one is no answer.
+bool denies(std::string_view text) {
+  static const char* const words[] = {
+      "not",       "never",   "cannot",      "isn",        "aren",     "wasn",   "doesn",
+      "wouldn",    "couldn",  "shouldn",     "neither",    "nor",      "wrong",  "false",
+      "incorrect", "invalid", "incorrectly", "impossible", "unlikely", "hardly", "unless",
+      "except",    "besides", "maybe",       "perhaps",    "possibly", "might",  "could",
+      "unclear",   "unknown", "mistaken",    "nicht",      "kein",     "keine",  "nie",
+      "pas",       "jamais",  "nunca",       "falsch",     "faux",     "falso",  "non"};
+  std::string word;
+  const auto bad = [&] {
+    return std::any_of(std::begin(words), std::end(words),
+                       [&](const char* w) { return word == w; });
+  };
+  for (const char c : text) {
+    if (letter(c)) {
+      word += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    } else {
+      if (bad()) return true;
+      word.clear();
+    }
+  }
+  if (bad()) return true;
+  for (const std::string_view sign : {"\u4e0d", "\u975e", "\u043d\u0435 ", "\uff1f", "?"}) {
+    if (text.find(sign) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+// Whether a number is named only as a bound: "at most 42".
+bool bounded(std::string_view before) {
+  before = trimmed(before);
+  while (!before.empty() && (before.back() == '$' || before.back() == '*' || before.back() == '(' ||
+                             before.back() == '\\')) {
+    before = trimmed(before.substr(0, before.size() - 1));
+  }
+  for (const std::string_view bound :
+       {"at most",      "at least",    "less than",    "fewer than",  "more than",
+        "greater than", "larger than", "smaller than", "bigger than", "other than",
+        "up to",        "under",       "below",        "above",       "over",
+        "beyond",       "except",      "without",      "exceeds",     "exceed"}) {
+    if (before.size() >= bound.size() &&
+        same_letters(before, before.size() - bound.size(), bound)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Whether the sentence takes back the part of it that is `answer`. What stands before a word that
+// concludes is over: "43 is not even, so it is 42".
+bool taken_back(std::string_view sentence, std::string_view answer) {
+  if (answer.empty()) return false;
+  const auto begin = static_cast<size_t>(answer.data() - sentence.data());
+  std::string_view before = sentence.substr(0, begin);
+  std::string_view after = sentence.substr(begin + answer.size());
+  size_t turn = 0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (i > 0 && letter(before[i - 1])) continue;
+    for (const std::string_view word :
+         {"so ", "therefore", "thus ", "hence", "but ", "answer is "}) {
+      if (same_letters(before, i, word)) turn = i + word.size();
+    }
+  }
+  // "it is not 10 but 12", "not 10, it's 12": what was said of another number
+  if (const auto others = numbers(before); !others.empty()) {
+    turn = std::max(
+        turn, static_cast<size_t>(others.back().data() - before.data()) + others.back().size());
+  }
+  if (const size_t aside = after.find(", not "); aside != std::string_view::npos) {
+    after = after.substr(0, aside);
+  }
+  return denies(before.substr(turn)) || denies(after) || bounded(before);
+}
+
 }  // namespace
 
 bool connects(std::string_view between) {
@@ -244,7 +319,10 @@ std::string_view stated_answer(std::string_view text) {
   return line;
 }
 
-std::string_view conclusion(std::string_view text, bool announced) {
+namespace {
+
+// The last sentence; a full stop within a formula ends none.
+std::string_view last_sentence(std::string_view text) {
   text = without_next_turn(text);
   if (text.size() > kTail) text.remove_prefix(text.size() - kTail);
   constexpr std::string_view kHope = "I hope it is correct.";
@@ -255,7 +333,6 @@ std::string_view conclusion(std::string_view text, bool announced) {
   for (const std::string_view stop : {"\u3002", "\u0964"}) {
     if (text.ends_with(stop)) text.remove_suffix(stop.size());
   }
-  // The last sentence; a full stop within a formula ends none.
   size_t start = 0;
   const std::vector<Segment> all = formulas(text);
   size_t next = 0;
@@ -275,7 +352,11 @@ std::string_view conclusion(std::string_view text, bool announced) {
       start = i + 3;
     }
   }
-  const std::string_view sentence = trimmed(text.substr(start));
+  return trimmed(text.substr(start));
+}
+
+// Its one clear thing, whatever is said of it.
+std::string_view named_in(std::string_view sentence, bool announced) {
   const std::vector<Segment> inside = formulas(sentence);
   if (!inside.empty()) {
     size_t k = inside.size() - 1;
@@ -318,6 +399,14 @@ std::string_view conclusion(std::string_view text, bool announced) {
   if (found.size() == 1 && (announced || concludes(sentence))) return last;
   // "there are 12 sequences that meet the three conditions" has one number; 12 of 30 has two
   return {};
+}
+
+}  // namespace
+
+std::string_view conclusion(std::string_view text, bool announced) {
+  const std::string_view sentence = last_sentence(text);
+  const std::string_view answer = named_in(sentence, announced);
+  return taken_back(sentence, answer) ? std::string_view() : answer;
 }
 
 }  // namespace hone

@@ -11,7 +11,8 @@ std::string_view stated_answer(std::string_view text);
 
 // What the last sentence of a text comes to: its last formula, its emphasised number, what stands
 // after its last "=", or its only number if the sentence concludes ("so", "is", ...) or `announced`
-// says that it does. "" if it is not one clear thing.
+// says that it does. "" if it is not one clear thing, or if the sentence takes it back ("it is not
+// 42", "at most 42", "is it 42?").
 std::string_view conclusion(std::string_view text, bool announced);
 
 // Whether what stands between two boxes or formulas makes them one list: "and", "or", commas.

@@ -84,6 +84,24 @@ TEST_CASE("a sentence concludes one thing or nothing") {
   CHECK(conclusion("", true) == "");
 }
 
+TEST_CASE("a sentence that takes its number back concludes nothing") {
+  for (const char* text :
+       {"It is not 42", "So it cannot be 42.", "The result is never 42.", "Clearly 42 is wrong.",
+        "We get x = 42 which is impossible.", "The answer is not $42$.", "Is it 42?",
+        "The total is hardly 42", "So 42 might be it", "So it is at most 42.",
+        "It is less than $42$", "The total is more than **42**", "So it isn't 42",
+        "So it is not 41, nor is it 42", "Es ist nicht 42", "\u7b54\u6848\u4e0d\u662f42"}) {
+    INFO(text);
+    CHECK(conclusion(text, true) == "");
+    CHECK(unpaid(judge_answer("math", "42", text)));
+    CHECK(unpaid(judge_answer("math", "42", std::string("17\n") + text)));
+  }
+  CHECK(conclusion("43 is not even, so it is 42", true) == "42");
+  CHECK(conclusion("So the answer is 42, not 41", false) == "");  // two numbers
+  CHECK(conclusion("It is not that hard, therefore the total is 42", false) == "42");
+  CHECK(conclusion("The total is about 42", false) == "42");
+}
+
 TEST_CASE("references may be solutions") {
   const auto reference = [](const char* text) {
     return reference_answer(problem_of({{"answer", text}}));

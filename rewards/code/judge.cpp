@@ -55,29 +55,9 @@ std::string text_field(const Json& message, const char* key) {
   return found != message.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
-// Deeper lines are not read: the JSON reader and what follows it go down recursively.
-bool too_deep(std::string_view line) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > 2 * kMaxValueDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 std::optional<std::string> heard(Sandbox& sandbox) {
   std::optional<std::string> line = sandbox.hear();
-  if (line && too_deep(*line)) return std::string("{}");
+  if (line && nested_deeper(*line, 4 * kMaxValueDepth)) return std::string("{}");
   return line;
 }
 

@@ -15,25 +15,6 @@ bool digit(char c) { return c >= '0' && c <= '9'; }
 // JSON's nesting, at most: a level of a dict is three levels of its JSON.
 constexpr int kMaxJsonDepth = 3 * kMaxValueDepth;
 
-bool too_deep(std::string_view text) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      quoted = c != '"';
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxJsonDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 bool is_integer_text(std::string_view text) {
   if (text.starts_with('-')) text.remove_prefix(1);
   if (text.empty() || (text[0] == '0' && text.size() > 1)) return false;
@@ -130,7 +111,7 @@ Json tagged_at(const Json& plain, int depth) {
 }  // namespace
 
 std::optional<Json> read_value(std::string_view text) {
-  if (text.size() > kMaxValueBytes || too_deep(text)) return std::nullopt;
+  if (text.size() > kMaxValueBytes || nested_deeper(text, kMaxJsonDepth)) return std::nullopt;
   Json value = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded() || !is_value(value, 0)) return std::nullopt;
   return value;

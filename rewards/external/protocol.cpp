@@ -160,21 +160,7 @@ Json score_json(const Score& score) {
 
 Json parse_reply(const std::string& line) {
   constexpr int kMaxDepth = 64;
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return Json(Json::value_t::discarded);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
+  if (nested_deeper(line, kMaxDepth)) return Json(Json::value_t::discarded);
   return Json::parse(line, nullptr, /*allow_exceptions=*/false);
 }
 

@@ -282,6 +282,10 @@ Ball add(const Ball& a, const Ball& b, int precision) {
   return rounded(std::move(out), precision);
 }
 
+bool in_range(const Ball& a) {
+  return std::abs(size_of(a)) <= kMaxExponent && std::abs(a.error.e) <= kMaxExponent;
+}
+
 Ball subtract(const Ball& a, const Ball& b, int precision) { return add(a, negated(b), precision); }
 
 Ball multiply(const Ball& a, const Ball& b, int precision) {

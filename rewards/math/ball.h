@@ -23,6 +23,10 @@ struct Ball {
   Bound error;
 };
 
+// Whether |a| is within 2^(+-2^40). Products leave that range only slowly and are not checked; who
+// squares in a loop asks.
+bool in_range(const Ball& a);
+
 // All results are rounded to about `precision` bits. No value: the operation is not defined there,
 // the enclosure is too wide to tell, or the magnitude is beyond 2^(+-2^40).
 Ball to_ball(const Rational& q, int precision);

@@ -315,6 +315,9 @@ std::optional<Complex> Evaluator::integer_power(Complex base, const Rational& ex
     if (!spend(100)) return std::nullopt;
     if ((n & 1) != 0) result = multiply(result, base);
     if (n > 1) base = multiply(base, base);
+    for (const Real* part : {&result.re, &result.im, &base.re, &base.im}) {
+      if (!part->exact && !in_range(part->ball)) return std::nullopt;
+    }
   }
   return exponent.negative ? divide(complex(exact(Rational(1))), result) : result;
 }

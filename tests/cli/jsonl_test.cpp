@@ -106,7 +106,7 @@ TEST_CASE("an audit lists what a weak reward would pay for") {
 
 TEST_CASE("a reference that cannot be read gives null, not zero") {
   const auto rows =
-      run_hone("score --reward math --in -", "{\"completion\": \"4\", \"answer\": \"four\"}\n")
+      run_hone("score --reward math --in -", "{\"completion\": \"4\", \"answer\": \"1/0\"}\n")
           .rows();
   REQUIRE(rows.size() == 1);
   CHECK(rows[0]["reward"].is_null());

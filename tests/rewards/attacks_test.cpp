@@ -81,10 +81,10 @@ TEST_CASE("megabytes of anything are judged in linear time") {
         "logic", "format:pattern=r1_zero", "format:pattern=tags", "format:pattern=open_r1",
         "format:pattern=tag_count"}) {
     INFO(spec);
-    CHECK(seconds_of(spec, repeated("plain words and 12 numbers. ", size)) < 0.05 * kSlack);
+    CHECK(seconds_of(spec, repeated("plain words and 12 numbers. ", size)) < 0.1 * kSlack);
     for (const std::string& part : parts) {
       INFO(part);
-      CHECK(seconds_of(spec, repeated(part, part_size)) < 0.05 * kSlack);
+      CHECK(seconds_of(spec, repeated(part, part_size)) < 0.1 * kSlack);
     }
   }
 }

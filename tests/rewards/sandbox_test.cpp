@@ -91,6 +91,7 @@ size_t processes_named(const std::string& part) {
 }  // namespace
 
 TEST_CASE("a program reads its input and prints, and its end is told") {
+  sandbox();
   const ProgramEnd end = run("import sys\nprint(len(sys.stdin.buffer.read()))", "a\xff\nb");
   CHECK(end.ok());
   CHECK(end.output == "4\n");
@@ -105,6 +106,7 @@ TEST_CASE("a program reads its input and prints, and its end is told") {
 }
 
 TEST_CASE("a program that leaves before its end has not completed") {
+  sandbox();
   CHECK(run("pass").completed);
   CHECK(run("import sys; sys.exit()").completed);
   const ProgramEnd end = run("import os; os._exit(0)");
@@ -115,6 +117,7 @@ TEST_CASE("a program that leaves before its end has not completed") {
 }
 
 TEST_CASE("the same program gives the same output every time") {
+  sandbox();
   const std::string source =
       "import random\nprint(random.random(), list({'a', 'b', 'c', 'd', 'e'}), hash('x'))";
   const std::string first = run(source).output;
@@ -124,6 +127,7 @@ TEST_CASE("the same program gives the same output every time") {
 }
 
 TEST_CASE("nothing of one program is there for the next") {
+  sandbox();
   CHECK(run("open('/tmp/x', 'w').write('secret'); import builtins; builtins.leak = 1\n"
             "import math; math.pi = 3; print('done')")
             .output == "done\n");
@@ -133,6 +137,7 @@ TEST_CASE("nothing of one program is there for the next") {
 }
 
 TEST_CASE("a program sees no files of this machine but its libraries, and no other process") {
+  sandbox();
   CHECK(run("import os; print(sorted(set(os.listdir('/')) - {'bin', 'lib', 'lib32', 'lib64', "
             "'libx32', 'sbin'}))")
             .output == "['dev', 'etc', 'proc', 'tmp', 'usr']\n");
@@ -152,6 +157,7 @@ TEST_CASE("a program sees no files of this machine but its libraries, and no oth
 }
 
 TEST_CASE("calls that reach out of the sandbox are refused") {
+  sandbox();
   const std::string prefix =
       "import ctypes, os, socket\nlibc = ctypes.CDLL(None, use_errno=True)\n"
       "def refused(r): print('refused' if r == -1 and ctypes.get_errno() in (1, 38) else r)\n";
@@ -187,6 +193,7 @@ TEST_CASE("calls that reach out of the sandbox are refused") {
 }
 
 TEST_CASE("limits hold: processor time, waiting, memory, processes, output, files") {
+  sandbox();
   const SandboxLimits limits = small_limits();
   const ProgramEnd busy = run("while True: pass");
   CHECK(busy.limit == "time");
@@ -220,6 +227,7 @@ TEST_CASE("limits hold: processor time, waiting, memory, processes, output, file
 }
 
 TEST_CASE("what a program leaves running ends with it") {
+  sandbox();
   const size_t before = processes_named("a-daemon-of-a-test");
   CHECK(run("import os, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    "
             "os.execv('/bin/sh', ['a-daemon-of-a-test', '-c', 'sleep 1000; exit'])\n  "
@@ -230,6 +238,7 @@ TEST_CASE("what a program leaves running ends with it") {
 }
 
 TEST_CASE("a program cannot speak to the worker or read what belongs to others") {
+  sandbox();
   // Every descriptor it has is its own: 0 to 3.
   CHECK(run("import os\nfor fd in range(4, 1024):\n  try: os.fstat(fd); print(fd)\n  except "
             "OSError: pass\n")

@@ -116,7 +116,7 @@ TEST_CASE("a verifier that fails is not a wrong answer") {
   ListSampler sampler({{boxed("1"), boxed("1")}, {boxed("1"), boxed("1")}});
   RewardSet rewards({parse_reward_spec("math")});
   EvaluationInput input;
-  input.problems = {problem("a", "1"), problem("b", "no number at all")};
+  input.problems = {problem("a", "1"), problem("b", "1/0")};
   input.n = 2;
   const Evaluation e = evaluate(sampler, ByteTokenizer(), rewards, input);
   CHECK(e.groups[1].scores[0].second[0].status == Status::bad_reference);

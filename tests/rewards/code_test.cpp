@@ -250,7 +250,7 @@ TEST_CASE("HumanEval's own solutions pass and programs without an answer do not"
   }
 }
 
-TEST_CASE("MBPP's own solutions pass", "[long]") {
+TEST_CASE("MBPP's own solutions pass", "[.][long]") {
   need_sandbox();
   const std::vector<Json> rows = shared_rows("data/mbpp/mbpp.jsonl");
   std::vector<std::string> right;

@@ -71,3 +71,23 @@ TEST_CASE("two rewards of one name on one problem are refused from any thread") 
   groups[1].problem.fields["a"] = groups[1].problem.fields["b"] = 1;
   CHECK_THROWS_AS(set.score(groups, {}), UserError);
 }
+
+TEST_CASE("a completion whose verifier failed has a sum but is not comparable with its siblings") {
+  std::vector<Group> groups(1);
+  groups[0].problem = problem_of({{"answer", "1/0"}});
+  groups[0].completions.resize(2);
+  groups[0].completions[0].text = "<think>r</think><answer>4</answer>";
+  groups[0].completions[1].text = "4";
+  for (Completion& c : groups[0].completions) c.finish_reason = FinishReason::stop;
+  RewardSet set({parse_reward_spec("math"), parse_reward_spec("format:weight=0.2")});
+  set.score(groups, {});
+  CHECK(groups[0].rewards[0] == 0.2);
+  CHECK(reward_failed(groups[0], 0));
+  groups[0].problem = problem_of({{"answer", "4"}});
+  set.score(groups, {});
+  CHECK(groups[0].rewards[0] == 1.2);
+  CHECK_FALSE(reward_failed(groups[0], 0));
+  groups[0].completions[1].text = "";  // no answer is the model's doing
+  set.score(groups, {});
+  CHECK_FALSE(reward_failed(groups[0], 1));
+}

@@ -375,7 +375,7 @@ const char* const kSlow[] = {
     "import time\nwhile True:\n  try: time.sleep(100)\n  except BaseException: pass",
 };
 
-TEST_CASE("ten thousand hostile programs in a row disturb nobody", "[long]") {
+TEST_CASE("ten thousand hostile programs in a row disturb nobody", "[.][long]") {
   sandbox();
   const size_t processes = descendants(getpid()).size();
   const auto open_files = [] {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "rewards/extraction.h"
 
 namespace hone {
@@ -179,27 +180,26 @@ std::vector<std::string_view> numbers(std::string_view text) {
 
 // Words that take back or blur what stands beside them. A sentence with one is no answer.
 bool denies(std::string_view text) {
-  static const char* const words[] = {
-      "not",       "never",   "cannot",      "isn",        "aren",     "wasn",   "doesn",
-      "wouldn",    "couldn",  "shouldn",     "neither",    "nor",      "wrong",  "false",
-      "incorrect", "invalid", "incorrectly", "impossible", "unlikely", "hardly", "unless",
-      "except",    "besides", "maybe",       "perhaps",    "possibly", "might",  "could",
-      "unclear",   "unknown", "mistaken",    "nicht",      "kein",     "keine",  "nie",
-      "pas",       "jamais",  "nunca",       "falsch",     "faux",     "falso",  "non"};
-  std::string word;
-  const auto bad = [&] {
-    return std::any_of(std::begin(words), std::end(words),
-                       [&](const char* w) { return word == w; });
-  };
+  static const char* const phrases[] = {
+      "not",        "never",   "cannot",      "isn",        "aren",     "wasn",   "doesn",
+      "wouldn",     "couldn",  "shouldn",     "neither",    "nor",      "wrong",  "false",
+      "incorrect",  "invalid", "incorrectly", "impossible", "unlikely", "hardly", "unless",
+      "except",     "besides", "maybe",       "perhaps",    "possibly", "might",  "could be",
+      "could also", "may be",  "unclear",     "unknown",    "mistaken", "nicht",  "kein",
+      "keine",      "nie",     "pas",         "jamais",     "nunca",    "falsch", "faux",
+      "falso",      "non"};
+  std::string words = " ";  // in small letters, one space between two; "non-negative" is one word
   for (const char c : text) {
-    if (letter(c)) {
-      word += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-    } else {
-      if (bad()) return true;
-      word.clear();
+    if (letter(c) || (c == '-' && words.back() != ' ')) {
+      words += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    } else if (words.back() != ' ') {
+      words += ' ';
     }
   }
-  if (bad()) return true;
+  if (words.back() != ' ') words += ' ';
+  for (const char* const phrase : phrases) {
+    if (words.find(cat(' ', phrase, ' ')) != std::string::npos) return true;
+  }
   for (const std::string_view sign : {"\u4e0d", "\u975e", "\u043d\u0435 ", "\uff1f", "?"}) {
     if (text.find(sign) != std::string_view::npos) return true;
   }

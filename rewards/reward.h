@@ -2,7 +2,8 @@
 //
 // A rewarder judges a batch of completions with their problems. It must not guess: if it fails,
 // or cannot read the reference, it says so by the status and gives no number (see Score).
-// To add one: write a class, give it one line in registry.cpp, test it in tests/rewards.
+// To add one of one's own, see README.md; a built-in one is a class, a declaration in builtin.h, a
+// line in registry.cpp and a test in tests/rewards.
 #pragma once
 
 #include <map>

@@ -62,7 +62,9 @@ class CodeRewarder : public Rewarder {
     } catch (const SandboxFailure& failure) {
       return null_score(failure.timed_out ? Status::timeout : Status::verifier_error,
                         failure.what());
-    } catch (const RunError& error) {
+    } catch (const UserError&) {
+      throw;
+    } catch (const std::exception& error) {
       return null_score(Status::verifier_error, error.what());
     }
   }

@@ -8,7 +8,6 @@ namespace hone {
 namespace {
 
 constexpr int kMemoryExit = 86;  // zygote.py: an uncaught MemoryError
-constexpr int kSetupExit = 87;   // zygote.py: the program could not be started
 
 std::string last_line(const std::string& text) {
   const size_t end = text.find_last_not_of(" \t\r\n");
@@ -28,19 +27,6 @@ std::string reason_of(const ProgramEnd& end, const SandboxLimits& limits) {
   return out_of_memory ? "memory_limit" : "runtime_error";
 }
 
-// The sandbox's own failure to start a program is not the program's.
-void check_started(const ProgramEnd& end) {
-  if (end.exit_code == kSetupExit && end.error_output.find("sandbox: ") == 0) {
-    throw SandboxFailure(last_line(end.error_output), false);
-  }
-}
-
-std::string words_of(const Json& reply) {
-  const std::string error = reply.value("error", "");
-  const std::string message = reply.value("message", "");
-  return error + (message.empty() ? "" : ": " + message);
-}
-
 // A line from a sandbox: an object with the nonce, or nothing.
 Json message_of(const std::optional<std::string>& line, const std::string& nonce) {
   if (!line) return Json();
@@ -53,6 +39,11 @@ Json message_of(const std::optional<std::string>& line, const std::string& nonce
 std::string text_field(const Json& message, const char* key) {
   const auto found = message.find(key);
   return found != message.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::string words_of(const Json& reply) {
+  const std::string error = text_field(reply, "error"), message = text_field(reply, "message");
+  return error + (message.empty() ? "" : ": " + message);
 }
 
 std::optional<std::string> heard(Sandbox& sandbox) {
@@ -98,7 +89,6 @@ CodeVerdict CodeJudge::judge_output(const CodeTests& tests, const std::string& s
     limits.memory = int64_t{2} << 30;
     ProgramEnd end;
     program = sandbox.compile(source, options_.compiler, limits, end);
-    check_started(end);
     if (!end.ok()) {
       verdict.reason = "compile_error";
       const size_t error = end.error_output.find("error:");
@@ -111,7 +101,6 @@ CodeVerdict CodeJudge::judge_output(const CodeTests& tests, const std::string& s
   }
   for (size_t i = 0; i < tests.size(); ++i) {
     const ProgramEnd end = sandbox.run(program, tests.inputs[i], options_.limits);
-    check_started(end);
     std::string reason, message;
     // An empty output proves nothing by itself: the program must have come to its end.
     const bool finished =
@@ -155,7 +144,6 @@ CodeVerdict CodeJudge::judge_calls(const CodeTests& tests, const std::string& so
       const Json loaded = message_of(heard(sandbox), sandbox.nonce());
       if (!loaded.contains("loaded")) {
         const ProgramEnd end = sandbox.end();
-        check_started(end);
         failed(reason_of(end, options_.limits),
                loaded.is_object() ? words_of(loaded) : last_line(end.error_output));
         break;  // it will not load the next time either
@@ -234,42 +222,42 @@ CodeVerdict CodeJudge::judge_test_code(const CodeTests& tests, const std::string
   const Program program{memory_file("solution.py", source)};
   Sandbox& sandbox = program_sandbox();
   const bool leetcode = source.find("class Solution") != std::string::npos;
-  sandbox.begin({{"kind", "calls"}, {"prelude", leetcode ? kPythonPrelude : ""}}, program,
-                options_.limits, 1000);
-  const Json loaded = message_of(heard(sandbox), sandbox.nonce());
-  if (!loaded.contains("loaded")) {
+  const auto load = [&] {
+    sandbox.begin({{"kind", "calls"}, {"prelude", leetcode ? kPythonPrelude : ""}}, program,
+                  options_.limits, 1000);
+    const Json loaded = message_of(heard(sandbox), sandbox.nonce());
+    if (loaded.contains("loaded")) {
+      sandbox.tell("wait");  // for the first call
+      return true;
+    }
     const ProgramEnd end = sandbox.end();
-    check_started(end);
-    verdict.reason = reason_of(end, options_.limits);
-    verdict.message = loaded.is_object() ? words_of(loaded) : last_line(end.error_output);
-    return verdict;
-  }
-  sandbox.tell("wait");  // for the first call
-  const auto run_all = [&] {
-    for (size_t first = 0; first < verdict.total;) {
-      if (!run_test_code(payload, first, verdict)) return false;
-      if (!verdict.reason.empty() && !options_.all_tests) break;
-    }
-    return true;
-  };
-  const bool apart = run_all();
-  const ProgramEnd end = sandbox.end();
-  if (apart) {
-    // What the program died of is the better reason than that its caller was left alone.
-    if (!verdict.reason.empty() && !end.limit.empty() && end.limit != "stopped") {
+    if (verdict.reason.empty()) {
       verdict.reason = reason_of(end, options_.limits);
+      verdict.message = loaded.is_object() ? words_of(loaded) : last_line(end.error_output);
     }
-    return verdict;
+    return false;
+  };
+  if (!load()) return verdict;
+  TestRun run = TestRun::over;
+  for (size_t first = 0; first < verdict.total && run != TestRun::needs_one_process;) {
+    run = run_test_code(payload, first, verdict);
+    if (!verdict.reason.empty() && !options_.all_tests) break;
+    if (run == TestRun::program_ended && !load()) return verdict;
   }
+  if (run != TestRun::program_ended) sandbox.end();
+  if (run != TestRun::needs_one_process) return verdict;
   verdict = {};
   verdict.total = tests.size();
   verdict.one_process = true;
   payload["solution"] = source;
-  run_all();
+  for (size_t first = 0; first < verdict.total;) {
+    run_test_code(payload, first, verdict);
+    if (!verdict.reason.empty() && !options_.all_tests) break;
+  }
   return verdict;
 }
 
-bool CodeJudge::run_test_code(Json payload, size_t& first, CodeVerdict& verdict) {
+CodeJudge::TestRun CodeJudge::run_test_code(Json payload, size_t& first, CodeVerdict& verdict) {
   const bool proxied = !payload.contains("solution");
   Sandbox& sandbox = tests_sandbox();
   payload["first"] = first;
@@ -289,10 +277,9 @@ bool CodeJudge::run_test_code(Json payload, size_t& first, CodeVerdict& verdict)
     const std::optional<std::string> line = heard(sandbox);
     if (!line) {  // over a limit, or crashed: this test has failed
       const ProgramEnd end = sandbox.end();
-      check_started(end);
       failed(reason_of(end, options_.limits),
              cat("test ", ++first, ": ", last_line(end.error_output)));
-      return true;
+      return TestRun::over;
     }
     const Json message = Json::parse(*line, nullptr, false);
     if (proxied && message.is_object() && message.contains("call")) {
@@ -300,8 +287,10 @@ bool CodeJudge::run_test_code(Json payload, size_t& first, CodeVerdict& verdict)
       const Json answer = call_program(message);
       if (answer.is_null()) {  // it ended, or said what is not a value
         sandbox.end();
-        all_failed("runtime_error", "the program ended within a call");
-        return true;
+        const ProgramEnd end = program_->end();
+        failed(reason_of(end, options_.limits),
+               cat("test ", ++first, ": ", last_line(end.error_output)));
+        return TestRun::program_ended;
       }
       sandbox.say(to_line(answer));
       continue;
@@ -309,7 +298,7 @@ bool CodeJudge::run_test_code(Json payload, size_t& first, CodeVerdict& verdict)
     if (!message.is_object() || message.value("n", Json()) != nonce) {
       sandbox.end();
       all_failed("wrong_answer", "the tests' report was disturbed");
-      return true;
+      return TestRun::over;
     }
     if (message.contains("unreadable")) {
       sandbox.end();
@@ -317,17 +306,17 @@ bool CodeJudge::run_test_code(Json payload, size_t& first, CodeVerdict& verdict)
     }
     if (message.contains("one_process")) {
       sandbox.end();
-      return false;
+      return TestRun::needs_one_process;
     }
     if (message.contains("broken")) {
       all_failed("runtime_error", words_of(message));
       sandbox.end();
-      return true;
+      return TestRun::over;
     }
     if (message.contains("end")) {
       sandbox.end();
       if (first != verdict.total) all_failed("wrong_answer", "the tests' report was disturbed");
-      return true;
+      return TestRun::over;
     }
     if (message.value("test", Json()) != first) continue;
     ++first;
@@ -335,11 +324,11 @@ bool CodeJudge::run_test_code(Json payload, size_t& first, CodeVerdict& verdict)
     if (message.value("ok", Json()) == true) {
       ++verdict.passed;
     } else {
-      failed(message.value("error", "") == "AssertionError" ? "wrong_answer" : "runtime_error",
+      failed(text_field(message, "error") == "AssertionError" ? "wrong_answer" : "runtime_error",
              cat("test ", first, ": ", words_of(message)));
       if (!options_.all_tests) {
         sandbox.end();
-        return true;
+        return TestRun::over;
       }
     }
   }

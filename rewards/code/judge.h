@@ -46,9 +46,10 @@ class CodeJudge {
   CodeVerdict judge_output(const CodeTests& tests, const std::string& source, bool cpp);
   CodeVerdict judge_calls(const CodeTests& tests, const std::string& source);
   CodeVerdict judge_test_code(const CodeTests& tests, const std::string& source);
+  enum class TestRun { over, program_ended, needs_one_process };
   // Runs the tests from number `first` on and leaves there the number of the first that was not
-  // judged. False if they need the program in their own process.
-  bool run_test_code(Json payload, size_t& first, CodeVerdict& verdict);
+  // judged: the program ended in the one before it, or the tests themselves did.
+  TestRun run_test_code(Json payload, size_t& first, CodeVerdict& verdict);
   Json call_program(const Json& request);
   Sandbox& program_sandbox();
   Sandbox& tests_sandbox();

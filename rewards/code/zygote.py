@@ -97,9 +97,9 @@ def shares(program, level):
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) in (1, os.getpid()):
             continue
-        if level == "process" and os.getsid(int(entry)) != program:
-            continue
         try:
+            if level == "process" and os.getsid(int(entry)) != program:
+                continue
             with open(f"/proc/{entry}/smaps_rollup") as f:
                 total += sum(int(line.split()[1]) * 1024 for line in f if line.startswith("Pss:"))
         except OSError:
@@ -186,7 +186,7 @@ def shut_in(job, level, filter_program):
         libc.umount2(b"/proc", MNT_DETACH)
         must(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV,
                         f"size={job['disk']},nr_inodes=4096,mode=0700".encode()), "mount /tmp")
-        os.chdir("/tmp")
+    os.chdir("/tmp")
     os.setsid()
 
     def at_most(which, value, hard=None):
@@ -604,32 +604,39 @@ def run_tests(payload, nonce):
 
 # ---- starting programs --------------------------------------------------------------------------
 
-def start(job, fds, level, filter_program):
-    """In the new process: never returns."""
+def start(job, fds, trouble, level, filter_program):
+    """In the new process: never returns. What goes wrong before the program's own code goes into the
+    pipe `trouble`, which is closed when that code begins: it cannot pretend to be our failure."""
     try:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         source, inherited = fds[0], fds[1:]
         for number in range(len(inherited)):  # 0, 1, 2 and the link, 3
             inherited[number] = os.dup2(inherited[number], 200 + number, inheritable=False)
         source = os.dup2(source, 210, inheritable=False)
+        trouble = os.dup2(trouble, 211, inheritable=False)
         for number, fd in enumerate(inherited):
             os.dup2(fd, number, inheritable=True)
         first = len(inherited)  # the program's own file stands behind them
         source = os.dup2(source, first, inheritable=False)
-        os.closerange(first + 1, 1024)
+        trouble = os.dup2(trouble, first + 1, inheritable=False)
+        os.closerange(first + 2, 1024)
         shut_in(job, level, filter_program)
         kind = job["kind"]
         if kind == "run" and job["binary"]:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.close(trouble)  # a binary that cannot be started is the program's doing
+            trouble = None
             os.execve(source, ["solution"], {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
         if kind == "compile":
-            compile_source(source, job)
+            compile_source(source, job, trouble)
         program = read_all(source)
         os.close(source)
         open_standard_files()
         sys.modules["random"].seed(0)  # the same verdict every time
         os.environ.clear()
         os.environ.update({"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8"})
+        os.close(trouble)
+        trouble = None
         if kind == "run":
             run_source(program, job["nonce"])
         elif kind == "calls":
@@ -638,12 +645,13 @@ def start(job, fds, level, filter_program):
             run_tests(program, job["nonce"])
     except BaseException as error:
         try:
-            os.write(2, f"sandbox: {type(error).__name__}: {error}\n".encode())
+            if trouble is not None:
+                os.write(trouble, f"{type(error).__name__}: {error}".encode())
         finally:
-            os._exit(87)
+            os._exit(1)
 
 
-def compile_source(source, job):
+def compile_source(source, job, trouble):
     """g++ on /tmp; the binary goes to the link, a file of the judge's. Its end is the compiler's."""
     with open("/tmp/solution.cpp", "wb") as f:
         f.write(read_all(source))
@@ -652,6 +660,7 @@ def compile_source(source, job):
                "/tmp/solution.cpp"]
     environment = {"PATH": "/usr/bin:/bin", "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8"}
     pid = os.posix_spawn(command[0], command, environment)
+    os.close(trouble)
     _, status = os.waitpid(pid, 0)
     if status != 0:
         os._exit(1)
@@ -683,16 +692,24 @@ def main():
         if not data.startswith(b"{"):
             continue  # meant for a program that has just ended
         job = json.loads(data)
+        trouble, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         pid = libc.syscall(SYS_CLONE, flags | signal.SIGCHLD, 0, 0, 0, 0)
         if pid == 0:
-            start(job, fds, level, filter_program)
+            start(job, fds, told, level, filter_program)
         error = ctypes.get_errno()
-        for fd in fds:
+        for fd in [*fds, told]:
             os.close(fd)
         if pid < 0:
-            control.send(json.dumps({"failed": f"clone: {os.strerror(error)}"}).encode())
-            continue
-        control.send(json.dumps(watch(pid, job, control, level)).encode())
+            report = {"failed": f"clone: {os.strerror(error)}"}
+        else:
+            report = watch(pid, job, control, level)
+            try:
+                if text := os.read(trouble, 2000):
+                    report = {"failed": text.decode(errors="replace")}
+            except BlockingIOError:
+                pass
+        os.close(trouble)
+        control.send(json.dumps(report).encode())
 
 
 main()

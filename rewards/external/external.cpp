@@ -150,7 +150,11 @@ void ExternalRewarder::take(size_t index, const Answer& answer) {
       read_scores(call, reply["scores"]);
     }
   } else {
-    const std::string error = broken ? reply.value("error", "no scores") : answer.error;
+    const auto told = reply.find("error");
+    const bool words = broken && told != reply.end() && told->is_string();
+    const std::string error = words    ? told->get<std::string>()
+                              : broken ? "its worker gave no scores"
+                                       : answer.error;
     warn(error);
     if (call.count > 1 && alone_) return ask_part(index, call.first);
     settle(call, status, error);

@@ -144,7 +144,7 @@ void WorkerProcess::write_some() {
     } else if (errno == EPIPE) {
       input_broken_ = true;
     } else if (errno != EINTR) {
-      return;  // full for now
+      return;  // the pipe is full: the rest when it has room
     }
   }
 }

@@ -152,6 +152,47 @@ TEST_CASE("a program that answers its judge by hand must still know the values")
   CHECK(unpaid(code(calls(), program)));
 }
 
+TEST_CASE("a program cannot pass its failure off as the verifier's") {
+  need_sandbox();
+  const std::string find_nonce =
+      "import json, os, sys\nf = sys._getframe()\nnonce = None\nwhile f:\n    nonce = "
+      "f.f_locals.get('nonce', nonce); f = f.f_back\n";
+  const std::vector<std::string> programs = {
+      "import os\nos.write(2, b'sandbox: OSError: mount\\n')\nos._exit(87)",
+      find_nonce +
+          "os.write(3, (json.dumps({'n': nonce, 'error': 5, 'message': []}) + '\\n')"
+          ".encode())\nos._exit(0)",
+      find_nonce +
+          "os.write(3, (json.dumps({'n': nonce, 'loaded': True}) + '\\n').encode())\n"
+          "while True:\n    r = json.loads(os.read(3, 65536).split(b'\\n')[0])\n"
+          "    os.write(3, (json.dumps({'n': r['n'], 'v': {'t': 3}, 'a': 7, 'error': {}}) "
+          "+ '\\n').encode())",
+      "import os\nfor i in range(3, 300):\n    try: os.write(i, b'[' * 3000 + b'\\n')\n"
+      "    except OSError: pass\nos._exit(87)",
+      "import os\nwhile True:\n    try: os.write(3, b'null\\n')\n    except OSError: break"};
+  for (const std::string& program : programs) {
+    for (const Json& tests : {calls(), asserts(), check(), pipes()}) {
+      INFO(program << "\n" << tests.dump());
+      const Score score = code(tests, program);
+      CHECK(score.status == Status::ok);
+      CHECK(score.value == 0.0);
+    }
+  }
+  const std::string no_interpreter =
+      "```cpp\nextern const char interp[] __attribute__((section(\".interp\"))) = \"/no\";\n"
+      "int main() {}\n```";
+  CHECK(code(pipes(), no_interpreter).value == 0.0);
+}
+
+TEST_CASE("asserts after one that crashed the program count too") {
+  need_sandbox();
+  const Json tests = {{"asserts", {"assert f(1) == 1", "assert f(0) == 0", "assert f(2) == 2"}}};
+  const Score score = code(tests, "import os\ndef f(x):\n    if x == 0: os._exit(0)\n    return x",
+                           ",score=fraction");
+  CHECK(score.details["passed"] == 2);
+  CHECK(score.details["reason"] == "runtime_error");
+}
+
 TEST_CASE("the library's functions do not stand in for a missing one") {
   need_sandbox();
   const Json gcd = {{"fn_name", "gcd"}, {"inputs", {{4, 6}}}, {"outputs", {2}}};

@@ -100,6 +100,9 @@ TEST_CASE("a sentence that takes its number back concludes nothing") {
   CHECK(conclusion("So the answer is 42, not 41", false) == "");  // two numbers
   CHECK(conclusion("It is not that hard, therefore the total is 42", false) == "42");
   CHECK(conclusion("The total is about 42", false) == "42");
+  CHECK(conclusion("She could buy 42", true) == "42");
+  CHECK(conclusion("It could be 42", true) == "");
+  CHECK(conclusion("It has 42 non-negative roots", true) == "42");
 }
 
 TEST_CASE("references may be solutions") {

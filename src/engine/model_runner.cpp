@@ -17,7 +17,9 @@ void ModelRunner::prepare(int64_t blocks) {
 
 int64_t ModelRunner::block_bytes() const {
   const ModelConfig& c = model_->config();
-  return 2 * c.layers * c.kv_heads * c.head_dim * kBlockTokens *
+  const int64_t token = c.cache_heads() * c.cache_width();
+  const int64_t copies = c.latent.kv_rank > 0 && !model_->device().is_cpu() ? 1 : 2;
+  return copies * c.layers * token * kBlockTokens *
          static_cast<int64_t>(c10::elementSize(model_->dtype()));
 }
 

@@ -115,7 +115,7 @@ HONE_INLINE float softmax(float* scores, int64_t keys, int64_t padded, float sca
 void paged_attention_impl(const float* q, int64_t ldq, const AttentionSequence* sequences,
                           int64_t sequence_count, const float* key_cache, const float* value_cache,
                           float scale, float* out, float* lse, int64_t heads, int64_t kv_heads,
-                          int64_t d) {
+                          int64_t d, int64_t window) {
   const int64_t group = heads / kv_heads, block_stride = kv_heads * d * kBlockTokens;
   const int64_t task_queries = most(1, 4 * kRows / group);
   // Tasks: (sequence, key/value head, run of queries). first_task[s] is the first of sequence s.
@@ -143,6 +143,7 @@ void paged_attention_impl(const float* q, int64_t ldq, const AttentionSequence* 
     const int64_t rows = least(task_queries, sequence.query_length - i * task_queries) * group;
     const int64_t hidden = sequence.context - sequence.query_length + 1;
     const auto visible = [&](int64_t row) { return hidden + row / group; };
+    const auto lowest = [&](int64_t row) { return window > 0 ? most(0, visible(row) - window) : 0; };
 
     const int64_t ld = ceil_div(visible(begin + rows - 1), 16) * 16;
     float* scores = scratch(Scratch::kTask, kRows * (ld + 2 * d));
@@ -150,7 +151,10 @@ void paged_attention_impl(const float* q, int64_t ldq, const AttentionSequence* 
     const int64_t tiles = ceil_div(rows, kRows);
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t r0 = begin + t * rows / tiles, r1 = begin + (t + 1) * rows / tiles;
-      const int64_t keys = visible(r1 - 1), blocks = ceil_div(keys, kBlockTokens);
+      // Whole blocks that no row sees are passed over: lanes go by key index mod 16.
+      const int64_t first = lowest(r0) / kBlockTokens * kBlockTokens;
+      const int32_t* table = sequence.blocks + first / kBlockTokens;
+      const int64_t keys = visible(r1 - 1) - first, blocks = ceil_div(keys, kBlockTokens);
       const auto at = [&](int64_t row) {
         return (sequence.query_begin + row / group) * heads + g * group + row % group;
       };
@@ -163,8 +167,7 @@ void paged_attention_impl(const float* q, int64_t ldq, const AttentionSequence* 
         // Decoding reads every key and value once, from memory, in pieces too short for the
         // hardware to see them coming.
         for (int64_t b = 0; b < blocks; ++b) {
-          const float* block =
-              value_cache + sequence.blocks[b] * block_stride + g * d * kBlockTokens;
+          const float* block = value_cache + table[b] * block_stride + g * d * kBlockTokens;
           const int64_t used = least(kBlockTokens, keys - b * kBlockTokens) * d;
           for (int64_t c = 0; c < used; c += 16) __builtin_prefetch(block + c);
         }
@@ -172,20 +175,22 @@ void paged_attention_impl(const float* q, int64_t ldq, const AttentionSequence* 
       gemm<false>(
           queries, d, r1 - r0,
           [&](int64_t b) {
-            return key_cache + sequence.blocks[b] * block_stride + g * d * kBlockTokens;
+            return key_cache + table[b] * block_stride + g * d * kBlockTokens;
           },
           kBlockTokens, d, scores, ld, blocks * kBlockTokens, false);
       float best[kRows], total[kRows];
       for (int64_t r = r0; r < r1; ++r) {
-        best[r - r0] = softmax(scores + (r - r0) * ld, visible(r), blocks * kBlockTokens, scale,
-                               &total[r - r0]);
+        float* row = scores + (r - r0) * ld;
+        for (int64_t j = 0; j < lowest(r) - first; ++j) row[j] = -infinity();
+        best[r - r0] =
+            softmax(row, visible(r) - first, blocks * kBlockTokens, scale, &total[r - r0]);
       }
       int width;
       for (int64_t c = 0; c < d; c += 16 * width) {
         width = widest(static_cast<int>(r1 - r0));
         while (c + 16 * width > d) width /= 2;
-        weigh_of(r1 - r0, width)(scores, ld, value_cache + g * kBlockTokens * d + c,
-                                 sequence.blocks, block_stride, keys, d, mixed + c, d);
+        weigh_of(r1 - r0, width)(scores, ld, value_cache + g * kBlockTokens * d + c, table,
+                                 block_stride, keys, d, mixed + c, d);
       }
       for (int64_t r = r0; r < r1; ++r) {
         const F16 divisor = set(total[r - r0]);

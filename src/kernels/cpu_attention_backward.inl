@@ -44,7 +44,7 @@ void pack_keys(const AttentionGrad& t, int64_t begin, int64_t count, int64_t g, 
 }
 
 struct BackwardChunk {
-  int64_t rows, group, d;
+  int64_t rows, group, d, window;
   float scale;
   float *queries, *douts, *dqueries;  // [rows][D]
   float *lse, *delta;                 // [rows]
@@ -52,7 +52,8 @@ struct BackwardChunk {
 };
 
 // Adds what the chunk's rows owe to and give to these keys. Row r sees the first
-// first_visible + r / group of them, or all.
+// first_visible + r / group of them, or all; of these, with a window, the ones from
+// first_visible + r / group - window on. first_visible may lie beyond the keys: a prefix.
 void backward_keys(const BackwardChunk& chunk, const PackedKeys& keys, int64_t first_visible,
                    float* dk, int64_t lddk, float* dv, int64_t lddv) {
   const int64_t d = chunk.d, rows = chunk.rows;
@@ -80,6 +81,10 @@ void backward_keys(const BackwardChunk& chunk, const PackedKeys& keys, int64_t f
         const F16 e = first_n(n - j, exp(fma(load(p + j), scale, shift)), zero());
         store(p + j, e);
         store(ds + j, first_n(n - j, e * (load(ds + j) - delta) * scale, zero()));
+      }
+      if (chunk.window > 0) {
+        const int64_t lowest = least(n, first_visible + r / chunk.group - chunk.window);
+        for (int64_t j = 0; j < lowest; ++j) p[j] = ds[j] = 0.0f;
       }
       for (int64_t j = columns; j < ld; j += 16) {
         store(p + j, zero());
@@ -110,7 +115,7 @@ struct SegmentGroup {
 
 void backward_group(const AttentionGrad& t, const AttentionSegment* segments, SegmentGroup members,
                     int64_t row_begin, int64_t row_end, float scale, int64_t heads,
-                    int64_t kv_heads, int64_t g, int64_t d) {
+                    int64_t kv_heads, int64_t g, int64_t d, int64_t window) {
   const int64_t group = heads / kv_heads, queries_at_once = most(1, kBackwardRows / group);
   const int64_t most_rows = queries_at_once * group;
   for (int64_t row = row_begin; row < row_end; ++row) {
@@ -142,6 +147,7 @@ void backward_group(const AttentionGrad& t, const AttentionSegment* segments, Se
   BackwardChunk chunk;
   chunk.group = group;
   chunk.d = d;
+  chunk.window = window;
   chunk.scale = scale;
   chunk.queries = take(most_rows * d);
   chunk.douts = take(most_rows * d);
@@ -182,7 +188,8 @@ void backward_group(const AttentionGrad& t, const AttentionSegment* segments, Se
         chunk.delta[r] = sum(dot);
         chunk.lse[r] = t.lse[row * heads + head];
       }
-      if (segment.prefix_length > 0) add_keys(prefix, prefix.count);
+      // Its keys come before the segment's, all of them visible.
+      if (segment.prefix_length > 0) add_keys(prefix, prefix.count + i0 + 1);
       add_keys(own, i0 + 1);
       for (int64_t r = 0; r < chunk.rows; ++r) {
         float* dq = t.dq + (segment.begin + i0 + r / group) * t.lddq + (g * group + r % group) * d;
@@ -194,7 +201,7 @@ void backward_group(const AttentionGrad& t, const AttentionSegment* segments, Se
 
 void attention_backward_impl(const AttentionGrad& tensors, const AttentionSegment* segments,
                              int64_t segment_count, int64_t total_rows, float scale, int64_t heads,
-                             int64_t kv_heads, int64_t d) {
+                             int64_t kv_heads, int64_t d, int64_t window) {
   if (segment_count == 0) return;
   auto* groups = reinterpret_cast<SegmentGroup*>(
       scratch(Scratch::kShared, segment_count * sizeof(SegmentGroup) / sizeof(float)));
@@ -209,7 +216,7 @@ void attention_backward_impl(const AttentionGrad& tensors, const AttentionSegmen
     // Rows between segments get zeros, too.
     const int64_t begin = i == 0 ? 0 : segments[groups[i].first].begin;
     const int64_t end = i + 1 == group_count ? total_rows : segments[groups[i + 1].first].begin;
-    backward_group(tensors, segments, groups[i], begin, end, scale, heads, kv_heads, g, d);
+    backward_group(tensors, segments, groups[i], begin, end, scale, heads, kv_heads, g, d, window);
   });
 }
 

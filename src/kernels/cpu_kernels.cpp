@@ -105,15 +105,15 @@ void store_kv(const float* k, const float* v, int64_t ldk, int64_t ldv, const in
 void paged_attention(const float* q, int64_t ldq, const AttentionSequence* sequences,
                      int64_t sequence_count, const float* key_cache, const float* value_cache,
                      float scale, float* out, float* lse, int64_t heads, int64_t kv_heads,
-                     int64_t d) {
+                     int64_t d, int64_t window) {
   table().paged_attention(q, ldq, sequences, sequence_count, key_cache, value_cache, scale, out,
-                          lse, heads, kv_heads, d);
+                          lse, heads, kv_heads, d, window);
 }
 void attention_backward(const AttentionGrad& tensors, const AttentionSegment* segments,
                         int64_t segment_count, int64_t total_rows, float scale, int64_t heads,
-                        int64_t kv_heads, int64_t d) {
+                        int64_t kv_heads, int64_t d, int64_t window) {
   table().attention_backward(tensors, segments, segment_count, total_rows, scale, heads, kv_heads,
-                             d);
+                             d, window);
 }
 void log_prob(const float* logits, const int64_t* targets, float inv_temperature, float* logp,
               float* entropy, float* lse, int64_t m, int64_t v) {

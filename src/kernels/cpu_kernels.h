@@ -83,10 +83,11 @@ struct AttentionSequence {
   const int32_t* blocks;  // block table, ceil(context / 16) entries
 };
 // q: [T, H, D] row stride ldq; out: [T, H, D] contiguous; lse [T, H]: max + log(sum) (may be null).
+// window: a row sees only the last `window` of its keys, its own included; 0: all.
 void paged_attention(const float* q, int64_t ldq, const AttentionSequence* sequences,
                      int64_t sequence_count, const float* key_cache, const float* value_cache,
                      float scale, float* out, float* lse, int64_t heads, int64_t kv_heads,
-                     int64_t d);
+                     int64_t d, int64_t window);
 
 // Backward of causal attention inside a training batch. Segment s has rows
 // [begin, begin + length) and sees rows [prefix_begin, prefix_begin + prefix_length) before them
@@ -106,7 +107,7 @@ struct AttentionGrad {
 };
 void attention_backward(const AttentionGrad& tensors, const AttentionSegment* segments,
                         int64_t segment_count, int64_t total_rows, float scale, int64_t heads,
-                        int64_t kv_heads, int64_t d);
+                        int64_t kv_heads, int64_t d, int64_t window);
 
 // ---- distribution over the vocabulary
 // -------------------------------------------------------------- logits: [M, V] contiguous,

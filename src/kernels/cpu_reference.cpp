@@ -91,13 +91,14 @@ void rope(float* x, int64_t ldx, const int64_t* positions, const float* cos, con
 void paged_attention(const float* q, int64_t ldq, const AttentionSequence* sequences,
                      int64_t sequence_count, const float* key_cache, const float* value_cache,
                      float scale, float* out, float* lse, int64_t heads, int64_t kv_heads,
-                     int64_t d) {
+                     int64_t d, int64_t window) {
   std::vector<float> p;
   for (int64_t s = 0; s < sequence_count; ++s) {
     const AttentionSequence& sequence = sequences[s];
     for (int64_t i = 0; i < sequence.query_length; ++i) {
       const int64_t row = sequence.query_begin + i;
       const int64_t keys = sequence.context - sequence.query_length + i + 1;
+      const int64_t lowest = window > 0 ? std::max<int64_t>(0, keys - window) : 0;
       for (int64_t head = 0; head < heads; ++head) {
         const int64_t g = head / (heads / kv_heads);
         const auto block = [&](int64_t j) {
@@ -105,20 +106,20 @@ void paged_attention(const float* q, int64_t ldq, const AttentionSequence* seque
         };
         p.assign(keys, 0.0f);
         float best = -kInfinity;
-        for (int64_t j = 0; j < keys; ++j) {
+        for (int64_t j = lowest; j < keys; ++j) {
           p[j] = dot(q + row * ldq + head * d, key_cache + block(j) + j % kBlockTokens,
                      kBlockTokens, d);
           best = std::max(best, p[j] * scale);
         }
         float lanes[16] = {};
-        for (int64_t j = 0; j < keys; ++j) {
+        for (int64_t j = lowest; j < keys; ++j) {
           p[j] = exp(std::fma(p[j], scale, -best));
           lanes[j % 16] += p[j];
         }
         const float total = tree_sum(lanes);
         for (int64_t c = 0; c < d; ++c) {
           float sum = 0;
-          for (int64_t j = 0; j < keys; ++j) {
+          for (int64_t j = lowest; j < keys; ++j) {
             sum = std::fma(p[j], value_cache[block(j) + j % kBlockTokens * d + c], sum);
           }
           out[(row * heads + head) * d + c] = sum / total;
@@ -188,7 +189,8 @@ void swiglu_backward(const float* dy, const float* gate_up, double* dgate_up, in
 
 void attention_backward(const AttentionGrad& t, const AttentionSegment* segments,
                         int64_t segment_count, int64_t total_rows, float scale, int64_t heads,
-                        int64_t kv_heads, int64_t d, double* dq, double* dk, double* dv) {
+                        int64_t kv_heads, int64_t d, int64_t window, double* dq, double* dk,
+                        double* dv) {
   std::fill(dq, dq + total_rows * heads * d, 0.0);
   std::fill(dk, dk + total_rows * kv_heads * d, 0.0);
   std::fill(dv, dv + total_rows * kv_heads * d, 0.0);
@@ -198,6 +200,7 @@ void attention_backward(const AttentionGrad& t, const AttentionSegment* segments
       const int64_t row = segment.begin + i / heads, head = i % heads;
       const int64_t g = head / (heads / kv_heads);
       const int64_t keys = segment.prefix_length + i / heads + 1;
+      const int64_t lowest = window > 0 ? std::max<int64_t>(0, keys - window) : 0;
       const auto key_row = [&](int64_t j) {
         return j < segment.prefix_length ? segment.prefix_begin + j
                                          : segment.begin + j - segment.prefix_length;
@@ -206,16 +209,16 @@ void attention_backward(const AttentionGrad& t, const AttentionSegment* segments
       const float* dout = t.dout + (row * heads + head) * d;
       std::vector<double> p(keys), dp(keys);
       double best = -std::numeric_limits<double>::infinity(), total = 0, mean = 0;
-      for (int64_t j = 0; j < keys; ++j) {
+      for (int64_t j = lowest; j < keys; ++j) {
         for (int64_t c = 0; c < d; ++c) {
           p[j] += double{q[c]} * t.k[key_row(j) * t.ldk + g * d + c] * scale;
           dp[j] += double{dout[c]} * t.v[key_row(j) * t.ldv + g * d + c];
         }
         best = std::max(best, p[j]);
       }
-      for (double& x : p) total += x = std::exp(x - best);
-      for (int64_t j = 0; j < keys; ++j) mean += (p[j] /= total) * dp[j];
-      for (int64_t j = 0; j < keys; ++j) {
+      for (int64_t j = lowest; j < keys; ++j) total += p[j] = std::exp(p[j] - best);
+      for (int64_t j = lowest; j < keys; ++j) mean += (p[j] /= total) * dp[j];
+      for (int64_t j = lowest; j < keys; ++j) {
         const double ds = p[j] * (dp[j] - mean) * scale;
         for (int64_t c = 0; c < d; ++c) {
           const int64_t at = (key_row(j) * kv_heads + g) * d + c;

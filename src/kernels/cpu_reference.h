@@ -20,7 +20,7 @@ void rope(float* x, int64_t ldx, const int64_t* positions, const float* cos, con
 void paged_attention(const float* q, int64_t ldq, const AttentionSequence* sequences,
                      int64_t sequence_count, const float* key_cache, const float* value_cache,
                      float scale, float* out, float* lse, int64_t heads, int64_t kv_heads,
-                     int64_t d);
+                     int64_t d, int64_t window);
 void log_prob(const float* logits, const int64_t* targets, float inv_temperature, float* logp,
               float* entropy, float* lse, int64_t m, int64_t v);
 
@@ -34,7 +34,8 @@ void swiglu_backward(const float* dy, const float* gate_up, double* dgate_up, in
 // [T, H, D], dk, dv: [T, G, D], contiguous, overwritten.
 void attention_backward(const AttentionGrad& tensors, const AttentionSegment* segments,
                         int64_t segment_count, int64_t total_rows, float scale, int64_t heads,
-                        int64_t kv_heads, int64_t d, double* dq, double* dk, double* dv);
+                        int64_t kv_heads, int64_t d, int64_t window, double* dq, double* dk,
+                        double* dv);
 // Also the values, in double: logp and entropy [M]. dentropy may be null.
 void log_prob_backward(const float* logits, const int64_t* targets, double inv_temperature,
                        const float* dlogp, const float* dentropy, double* logp, double* entropy,

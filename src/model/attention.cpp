@@ -3,7 +3,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cmath>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -30,8 +29,10 @@ struct AttentionPlan {
   int64_t longest = 0;
   Tensor query_rows;  // [S, Q] rows of the batch (padding: 0)
   Tensor key_rows;    // [S, L] rows of the batch, or slots of the cache
-  Tensor mask;        // [S, 1, Q, L] bool: may attend
-  Tensor flat;        // [T] place of each row in [S * Q]
+  Tensor distance;    // [S, 1, Q, L] int64: how far back a key lies; negative: in the future
+  // Masks of the windows that layers have: [S, 1, Q, L] bool, may attend
+  std::vector<std::pair<int64_t, Tensor>> masks;
+  Tensor flat;  // [T] place of each row in [S * Q]
 };
 
 namespace ops {
@@ -151,27 +152,34 @@ void plan_cuda(const ForwardBatch& batch, bool varlen, AttentionPlan& plan) {
   const Tensor offset = (lengths.select(1, 1) - lengths.select(1, 0)).view({n, 1, 1, 1});
   const Tensor query = at::arange(q, options).view({1, 1, q, 1});
   const Tensor key = at::arange(l, options).view({1, 1, 1, l});
-  plan.mask = key.le(query + offset);  // padded query rows see something: no NaN
+  plan.distance = query + offset - key;  // padded query rows see something, too: no NaN
 }
 
-float softmax_scale(int64_t head_dim) {
-  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+const Tensor& mask_of(AttentionPlan& plan, int64_t window) {
+  for (const auto& [w, mask] : plan.masks) {
+    if (w == window) return mask;
+  }
+  const Tensor causal = plan.distance.ge(0);
+  plan.masks.emplace_back(window, window > 0 ? causal & plan.distance.lt(window) : causal);
+  return plan.masks.back().second;
 }
 
 const float* data(const Tensor& t) { return t.const_data_ptr<float>(); }
 
-// Training on the CPU: [T, (H + 2G) D] -> [T, H D].
+// Training on the CPU: [T, (H + 2G) D] -> [T, H D]; D is a multiple of 16.
 struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
   static Tensor forward(AutogradContext* ctx, const Tensor& input, const ForwardBatch* batch,
-                        const AttentionShape* shape, const RopeTable* rope) {
-    const auto [h, g, d] = *shape;
+                        const AttentionShape& shape, const RopeTable* rope) {
+    const auto [h, g, d, scale, window] = shape;
     const AttentionPlan& plan = *batch->plan;
     const int64_t t = input.size(0), stride = (h + 2 * g) * d;
-    Tensor qkv = input.clone();  // rotated; kept for the backward pass
+    const Tensor qkv = rope ? input.clone() : input;  // rotated; kept for the backward pass
     float* q = qkv.data_ptr<float>();
     float *k = q + h * d, *v = k + g * d;
-    const int64_t* positions = batch->positions.const_data_ptr<int64_t>();
-    kernels::rope(q, stride, positions, data(rope->cos), data(rope->sin), t, h + g, d, false);
+    if (rope) {
+      kernels::rope(q, stride, batch->positions.const_data_ptr<int64_t>(), data(rope->cos),
+                    data(rope->sin), t, h + g, d, false);
+    }
     Tensor keys = at::empty({plan.blocks, g, d, kBlockTokens}, qkv.options());
     Tensor values = at::empty({plan.blocks, g, kBlockTokens, d}, qkv.options());
     kernels::store_kv(k, v, stride, stride, plan.slots.data(), keys.data_ptr<float>(),
@@ -182,12 +190,14 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
                         keys.data_ptr<float>(), values.data_ptr<float>(), 1, g, d);
     }
     Tensor out = at::empty({t, h * d}, qkv.options()), lse = at::empty({t, h}, qkv.options());
-    kernels::paged_attention(
-        q, stride, plan.sequences.data(), static_cast<int64_t>(plan.sequences.size()), data(keys),
-        data(values), softmax_scale(d), out.data_ptr<float>(), lse.data_ptr<float>(), h, g, d);
+    kernels::paged_attention(q, stride, plan.sequences.data(),
+                             static_cast<int64_t>(plan.sequences.size()), data(keys), data(values),
+                             static_cast<float>(scale), out.data_ptr<float>(),
+                             lse.data_ptr<float>(), h, g, d, window);
     ctx->save_for_backward({qkv, out, lse});
     ctx->saved_data["batch"] = reinterpret_cast<int64_t>(batch);
-    ctx->saved_data["shape"] = reinterpret_cast<int64_t>(shape);
+    ctx->saved_data["sizes"] = std::vector<int64_t>{h, g, d, window};
+    ctx->saved_data["scale"] = scale;
     ctx->saved_data["rope"] = reinterpret_cast<int64_t>(rope);
     return out;
   }
@@ -197,8 +207,8 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
     const Tensor &qkv = saved[0], &out = saved[1], &lse = saved[2];
     const auto* batch = reinterpret_cast<const ForwardBatch*>(ctx->saved_data["batch"].toInt());
     const auto* rope = reinterpret_cast<const RopeTable*>(ctx->saved_data["rope"].toInt());
-    const auto [h, g, d] =
-        *reinterpret_cast<const AttentionShape*>(ctx->saved_data["shape"].toInt());
+    const std::vector<int64_t> sizes = ctx->saved_data["sizes"].toIntVector();
+    const int64_t h = sizes[0], g = sizes[1], d = sizes[2], window = sizes[3];
     const int64_t t = qkv.size(0), stride = (h + 2 * g) * d;
     const Tensor dout = dy[0].contiguous();
     Tensor dqkv = at::empty_like(qkv);
@@ -207,67 +217,99 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
     kernels::AttentionGrad tensors{
         q,      q + h * d, q + (h + g) * d, data(out),        data(dout), data(lse), stride, stride,
         stride, dq,        dq + h * d,      dq + (h + g) * d, stride,     stride,    stride};
-    kernels::attention_backward(tensors, batch->segments.data(),
-                                static_cast<int64_t>(batch->segments.size()), t, softmax_scale(d),
-                                h, g, d);
-    kernels::rope(dq, stride, batch->positions.const_data_ptr<int64_t>(), data(rope->cos),
-                  data(rope->sin), t, h + g, d, true);
+    kernels::attention_backward(
+        tensors, batch->segments.data(), static_cast<int64_t>(batch->segments.size()), t,
+        static_cast<float>(ctx->saved_data["scale"].toDouble()), h, g, d, window);
+    if (rope) {
+      kernels::rope(dq, stride, batch->positions.const_data_ptr<int64_t>(), data(rope->cos),
+                    data(rope->sin), t, h + g, d, true);
+    }
     return {dqkv, Tensor(), Tensor(), Tensor()};
   }
 };
 
-// Sampling on the CPU; qkv is rotated in place.
+// Rotation by itself, on the CPU.
+struct Rotate : torch::autograd::Function<Rotate> {
+  static Tensor turned(Tensor x, const ForwardBatch& batch, int64_t heads, const RopeTable& rope,
+                       bool back) {
+    kernels::rope(x.data_ptr<float>(), x.size(1), batch.positions.const_data_ptr<int64_t>(),
+                  data(rope.cos), data(rope.sin), x.size(0), heads, x.size(1) / heads, back);
+    return x;
+  }
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const ForwardBatch* batch,
+                        int64_t heads, const RopeTable* rope) {
+    ctx->saved_data["batch"] = reinterpret_cast<int64_t>(batch);
+    ctx->saved_data["heads"] = heads;
+    ctx->saved_data["rope"] = reinterpret_cast<int64_t>(rope);
+    return turned(x.clone(at::MemoryFormat::Contiguous), *batch, heads, *rope, false);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const auto* batch = reinterpret_cast<const ForwardBatch*>(ctx->saved_data["batch"].toInt());
+    const auto* rope = reinterpret_cast<const RopeTable*>(ctx->saved_data["rope"].toInt());
+    return {turned(dy[0].clone(at::MemoryFormat::Contiguous), *batch,
+                   ctx->saved_data["heads"].toInt(), *rope, true),
+            Tensor(), Tensor(), Tensor()};
+  }
+};
+
+// Sampling on the CPU; qkv is rotated in place. D is a multiple of 16.
 Tensor paged_cpu(Tensor qkv, const ForwardBatch& batch, int64_t layer, const AttentionShape& shape,
-                 const RopeTable& rope) {
-  const auto [h, g, d] = shape;
+                 const RopeTable* rope) {
+  const auto [h, g, d, scale, window] = shape;
   const AttentionPlan& plan = *batch.plan;
   const int64_t t = qkv.size(0), stride = (h + 2 * g) * d;
   float* q = qkv.data_ptr<float>();
   float *k = q + h * d, *v = k + g * d;
   float* keys = batch.cache->keys[static_cast<size_t>(layer)].data_ptr<float>();
   float* values = batch.cache->values[static_cast<size_t>(layer)].data_ptr<float>();
-  kernels::rope(q, stride, batch.positions.const_data_ptr<int64_t>(), data(rope.cos),
-                data(rope.sin), t, h + g, d, false);
+  if (rope) {
+    kernels::rope(q, stride, batch.positions.const_data_ptr<int64_t>(), data(rope->cos),
+                  data(rope->sin), t, h + g, d, false);
+  }
   kernels::store_kv(k, v, stride, stride, batch.slots.const_data_ptr<int64_t>(), keys, values, t, g,
                     d);
   Tensor out = at::empty({t, h * d}, qkv.options());
-  kernels::paged_attention(q, stride, plan.sequences.data(),
-                           static_cast<int64_t>(plan.sequences.size()), keys, values,
-                           softmax_scale(d), out.data_ptr<float>(), nullptr, h, g, d);
+  kernels::paged_attention(
+      q, stride, plan.sequences.data(), static_cast<int64_t>(plan.sequences.size()), keys, values,
+      static_cast<float>(scale), out.data_ptr<float>(), nullptr, h, g, d, window);
   return out;
 }
 
-Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {  // x [T, H, D]
+Tensor attention_cpu(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
+                     const AttentionShape& shape, const RopeTable* rope) {
+  const int64_t d = shape.head_dim, padded = (d + 15) / 16 * 16,
+                rows = shape.heads + 2 * shape.kv_heads;
+  if (d == padded) {
+    return batch.cache ? paged_cpu(qkv, batch, layer, shape, rope)
+                       : TrainingAttention::apply(qkv, &batch, shape, rope);
+  }
+  // The kernels want heads of a multiple of 16. Zeros change no product.
+  const int64_t t = qkv.size(0), turned = (shape.heads + shape.kv_heads) * d;
+  Tensor x = qkv;
+  if (rope) {
+    x = at::cat(
+        {ops::rotate(qkv.narrow(1, 0, turned), batch, shape.heads + shape.kv_heads, *rope, false),
+         qkv.narrow(1, turned, shape.kv_heads * d)},
+        1);
+  }
+  AttentionShape wide = shape;
+  wide.head_dim = padded;
+  x = at::constant_pad_nd(x.view({t, rows, d}), {0, padded - d}).reshape({t, rows * padded});
+  return attention_cpu(x, batch, layer, wide, nullptr)
+      .view({t, shape.heads, padded})
+      .narrow(2, 0, d)
+      .reshape({t, shape.heads * d});
+}
+
+Tensor rotate_halves(const Tensor& x, const Tensor& cos, const Tensor& sin) {  // x [T, H, D]
   const int64_t half = x.size(2) / 2;
   const Tensor a = x.narrow(2, 0, half).to(at::kFloat), b = x.narrow(2, half, half).to(at::kFloat);
   return at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(x.scalar_type());
 }
 
-Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
-                      const AttentionShape& shape, const RopeTable& rope) {
-  const auto [h, g, d] = shape;
-  const int64_t t = qkv.size(0);
-  const AttentionPlan& plan = *batch.plan;
-  const Tensor cos = rope.cos.index_select(0, batch.positions).unsqueeze(1);  // [T, 1, D / 2]
-  const Tensor sin = rope.sin.index_select(0, batch.positions).unsqueeze(1);
-  const Tensor rows = qkv.view({t, h + 2 * g, d});
-  const Tensor qk = rotate(rows.narrow(1, 0, h + g), cos, sin);
-  const Tensor q = qk.narrow(1, 0, h), v = rows.narrow(1, h + g, g);
-  Tensor k = qk.narrow(1, h, g);
-  const double scale = softmax_scale(d);
-  if (plan.cumulative.defined()) {
-    const auto result = at::_flash_attention_forward(
-        q, k, v, plan.cumulative, plan.cumulative, plan.longest, plan.longest, 0.0, true, false,
-        std::optional<double>(scale), std::optional<int64_t>(), std::optional<int64_t>());
-    return std::get<0>(result).reshape({t, h * d});
-  }
-  Tensor keys = k, values = v;
-  if (batch.cache) {
-    keys = batch.cache->keys[static_cast<size_t>(layer)];
-    values = batch.cache->values[static_cast<size_t>(layer)];
-    keys.index_copy_(0, batch.slots, k);
-    values.index_copy_(0, batch.slots, v);
-  }
+// q [S, H, Q, D], keys and values [S, G, L, .] picked by the plan -> [T, H, .]
+Tensor padded_attention(const Tensor& q, const Tensor& keys, const Tensor& values,
+                        AttentionPlan& plan, double scale, int64_t window) {
   const int64_t s = plan.key_rows.size(0), l = plan.key_rows.size(1), n = plan.query_rows.size(1);
   const auto pick = [](const Tensor& from, const Tensor& index, int64_t a, int64_t b) {
     return from.index_select(0, index.view(-1))
@@ -276,44 +318,74 @@ Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t laye
   };
   const Tensor out = at::scaled_dot_product_attention(
       pick(q, plan.query_rows, s, n), pick(keys, plan.key_rows, s, l),
-      pick(values, plan.key_rows, s, l), plan.mask, 0.0, false, scale, h != g);  // [S, H, Q, D]
-  return out.transpose(1, 2).reshape({s * n, h * d}).index_select(0, plan.flat);
+      pick(values, plan.key_rows, s, l), mask_of(plan, window), 0.0, false, scale,
+      q.size(1) != keys.size(1));  // [S, H, Q, D]
+  return out.transpose(1, 2).reshape({s * n, q.size(1), values.size(2)}).index_select(0, plan.flat);
+}
+
+Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
+                      const AttentionShape& shape, const RopeTable* rope) {
+  const auto [h, g, d, scale, window] = shape;
+  const int64_t t = qkv.size(0);
+  AttentionPlan& plan = *batch.plan;
+  const Tensor rows = qkv.view({t, h + 2 * g, d});
+  Tensor qk = rows.narrow(1, 0, h + g);
+  if (rope) qk = rotate(qk.reshape({t, -1}), batch, h + g, *rope, false).view({t, h + g, d});
+  const Tensor q = qk.narrow(1, 0, h), v = rows.narrow(1, h + g, g);
+  const Tensor k = qk.narrow(1, h, g);
+  if (plan.cumulative.defined()) {
+    const std::optional<int64_t> left =
+        window > 0 ? std::optional<int64_t>(window - 1) : std::nullopt;
+    const std::optional<int64_t> right = window > 0 ? std::optional<int64_t>(0) : std::nullopt;
+    const auto result = at::_flash_attention_forward(q, k, v, plan.cumulative, plan.cumulative,
+                                                     plan.longest, plan.longest, 0.0, true, false,
+                                                     std::optional<double>(scale), left, right);
+    return std::get<0>(result).reshape({t, h * d});
+  }
+  if (!batch.cache) return padded_attention(q, k, v, plan, scale, window).reshape({t, h * d});
+  Tensor keys = batch.cache->keys[static_cast<size_t>(layer)];
+  Tensor values = batch.cache->values[static_cast<size_t>(layer)];
+  keys.index_copy_(0, batch.slots, k);
+  values.index_copy_(0, batch.slots, v);
+  return padded_attention(q, keys, values, plan, scale, window).reshape({t, h * d});
+}
+
+void make_plan(const Tensor& x, const ForwardBatch& batch) {
+  if (batch.plan) return;
+  batch.plan = std::make_shared<AttentionPlan>();
+  if (x.is_cpu()) {
+    plan_cpu(batch, *batch.plan);
+  } else {
+    plan_cuda(batch, !batch.cache && x.scalar_type() == at::kBFloat16, *batch.plan);
+  }
 }
 
 }  // namespace
 
-RopeTable make_rope_table(int64_t max_positions, int64_t head_dim, double theta,
-                          at::Device device) {
-  const int64_t half = head_dim / 2;
-  RopeTable table{at::empty({max_positions, half}, at::kFloat),
-                  at::empty({max_positions, half}, at::kFloat)};
-  float *c = table.cos.data_ptr<float>(), *s = table.sin.data_ptr<float>();
-  for (int64_t i = 0; i < half; ++i) {
-    // float32 inverse frequencies and angles, as transformers computes them
-    const float inverse = static_cast<float>(
-        1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
-    for (int64_t p = 0; p < max_positions; ++p) {
-      const float angle = static_cast<float>(p) * inverse;
-      c[p * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      s[p * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
-    }
-  }
-  return {table.cos.to(device), table.sin.to(device)};
+Tensor rotate(const Tensor& x, const ForwardBatch& batch, int64_t heads, const RopeTable& rope,
+              bool interleaved) {
+  const int64_t t = x.size(0), d = x.size(1) / heads;
+  const Tensor halves =
+      interleaved ? x.view({t, heads, d / 2, 2}).transpose(2, 3).reshape({t, heads * d}) : x;
+  if (x.is_cpu()) return Rotate::apply(halves, &batch, heads, &rope);
+  const Tensor cos = rope.cos.index_select(0, batch.positions).unsqueeze(1);  // [T, 1, D / 2]
+  const Tensor sin = rope.sin.index_select(0, batch.positions).unsqueeze(1);
+  return rotate_halves(halves.view({t, heads, d}), cos, sin).view({t, heads * d});
+}
+
+Tensor attention_over_latents(const Tensor& q, const Tensor& keys, int64_t value_width,
+                              const ForwardBatch& batch, int64_t layer, double scale) {
+  make_plan(q, batch);
+  Tensor cached = batch.cache->keys[static_cast<size_t>(layer)];  // [slots, 1, W]
+  cached.index_copy_(0, batch.slots, keys.unsqueeze(1));
+  return padded_attention(q, cached, cached.narrow(2, 0, value_width), *batch.plan, scale, 0);
 }
 
 Tensor attention(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
-                 const AttentionShape& shape, const RopeTable& rope) {
-  if (!batch.plan) {
-    batch.plan = std::make_shared<AttentionPlan>();
-    if (qkv.is_cpu()) {
-      plan_cpu(batch, *batch.plan);
-    } else {
-      plan_cuda(batch, !batch.cache && qkv.scalar_type() == at::kBFloat16, *batch.plan);
-    }
-  }
-  if (!qkv.is_cpu()) return attention_cuda(qkv, batch, layer, shape, rope);
-  if (batch.cache) return paged_cpu(qkv, batch, layer, shape, rope);
-  return TrainingAttention::apply(qkv, &batch, &shape, &rope);
+                 const AttentionShape& shape, const RopeTable* rope) {
+  make_plan(qkv, batch);
+  return qkv.is_cpu() ? attention_cpu(qkv, batch, layer, shape, rope)
+                      : attention_cuda(qkv, batch, layer, shape, rope);
 }
 
 }  // namespace ops

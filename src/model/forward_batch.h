@@ -16,8 +16,11 @@ using kernels::AttentionSegment;
 constexpr int64_t kBlockTokens = kernels::kBlockTokens;
 
 // The key/value cache of all layers, in blocks of kBlockTokens tokens.
-//   CPU:  keys [L][blocks][G][D][16], values [L][blocks][G][16][D] float32 (see cpu_kernels.h)
+//   CPU:  keys [L][blocks][G][D][16], values [L][blocks][G][16][D] float32 (see cpu_kernels.h);
+//         D is rounded up to a multiple of 16
 //   CUDA: keys, values [L][blocks * 16][G][D] in the model's dtype
+// Latent attention has one head as wide as the compressed token (ModelConfig::cache_width); on CUDA
+// its values are not stored apart.
 struct KvCache {
   std::vector<at::Tensor> keys, values;  // one per layer
   int64_t blocks = 0;
@@ -28,6 +31,14 @@ struct KvCache {
 struct PagedSequence {
   int64_t query_begin = 0, query_length = 0, context = 0;
   std::vector<int32_t> blocks;  // block table, at least ceil(context / 16) entries
+};
+
+// What the routers of a forward pass did, for those who balance their load.
+struct RoutingRecord {
+  std::vector<at::Tensor> counts;  // of each sparse layer: [E] int64, choices of each expert
+  // Sum over the sparse layers of the sequence-wise balance loss (DeepSeek-V3, equation 17, without
+  // its factor), a mean over tokens: 1 where the load is even. Part of the graph.
+  at::Tensor balance;
 };
 
 // What attention derives from a batch once and uses in every layer (attention.cpp).
@@ -45,6 +56,8 @@ struct ForwardBatch {
   KvCache* cache = nullptr;
   at::Tensor slots;  // [T] int64: block * 16 + offset
   std::vector<PagedSequence> sequences;
+
+  RoutingRecord* routing = nullptr;  // filled in if given
 
   mutable std::shared_ptr<AttentionPlan> plan;  // made by the first layer that attends
 };

@@ -13,8 +13,11 @@ namespace hone {
 namespace fs = std::filesystem;
 
 std::unique_ptr<Transformer> load_model(const std::string& directory, const ModelPlace& place) {
-  const ModelConfig config = load_model_config(directory);
+  ModelConfig config = load_model_config(directory);
   const SafetensorsDirectory files(directory);
+  // Configs tell of prediction modules that few files hold.
+  if (!files.find(cat("model.layers.", config.layers, ".eh_proj.weight")))
+    config.predict_layers = 0;
   // Nothing is allocated from what a config claims alone. A small gap is left to the tensor that is
   // missing or of another shape, whose name says more.
   if (config.parameter_count() / 16 > files.numel()) {
@@ -23,12 +26,11 @@ std::unique_ptr<Transformer> load_model(const std::string& directory, const Mode
   }
   auto model = std::make_unique<Transformer>(config, place);
   WeightArena& weights = model->weights();
-  const at::Tensor target = weights.master().defined() ? weights.master() : weights.value();
   for (const NamedTensor& t : weights.tensors()) {
     const SafetensorsFile* file = files.find(t.name);
     if (!file) throw UserError(cat(directory, ": tensor ", t.name, " is in no file"));
     const at::Tensor from = file->tensor(t.name);
-    const at::Tensor to = WeightArena::view(target, t);
+    const at::Tensor to = weights.view(t);
     if (from.sizes() != to.sizes()) {
       throw UserError(cat(file->path(), ": tensor ", t.name, ": expected shape ", to.sizes(),
                           ", found ", from.sizes()));
@@ -45,12 +47,12 @@ void save_model(const Transformer& model, const std::string& directory,
   fs::create_directories(directory, ec);
   if (ec) throw RunError(cat(directory, ": cannot be made: ", ec.message()));
   Json config = model_config_json(model.config());
-  config["torch_dtype"] = dtype == at::kBFloat16 ? "bfloat16" : "float32";
+  config[config.contains("dtype") ? "dtype" : "torch_dtype"] =
+      dtype == at::kBFloat16 ? "bfloat16" : "float32";
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   const WeightArena& weights = model.weights();
-  const at::Tensor from = weights.master().defined() ? weights.master() : weights.value();
   for (const NamedTensor& t : weights.tensors()) {
-    tensors.emplace_back(t.name, WeightArena::view(from, t).to(dtype));
+    tensors.emplace_back(t.name, weights.view(t).to(t.parameter->learned ? dtype : at::kFloat));
   }
   write_safetensors(directory + "/model.safetensors", tensors, {{"format", "pt"}});
   write_file_atomic(directory + "/config.json", config.dump(2) + "\n");

@@ -1,9 +1,13 @@
 #include "model/ops.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <cmath>
+
 #include "kernels/cpu_kernels.h"
+#include "model/matmul.h"
 
 namespace hone::ops {
 namespace {
@@ -14,45 +18,6 @@ using torch::autograd::variable_list;
 
 template <class T>
 struct FunctionOf : torch::autograd::Function<T> {};
-
-const Parameter* saved_parameter(AutogradContext* ctx) {
-  return reinterpret_cast<const Parameter*>(ctx->saved_data["parameter"].toInt());
-}
-void save_parameter(AutogradContext* ctx, const Parameter* weight) {
-  ctx->saved_data["parameter"] = reinterpret_cast<int64_t>(weight);
-}
-
-Tensor linear_forward(const Tensor& x, const Parameter& w) {
-  if (!x.is_cpu()) return at::linear(x, w.value);
-  Tensor y = at::empty({x.size(0), w.rows}, x.options());
-  kernels::linear(x.const_data_ptr<float>(), x.stride(0), w.packed(), y.data_ptr<float>(), w.rows,
-                  x.size(0), w.rows, w.columns);
-  return y;
-}
-
-// grad += dy^T x
-void add_weight_gradient(const Tensor& dy, const Tensor& x, const Parameter& w) {
-  Tensor grad = w.grad;
-  if (!dy.is_cpu()) {
-    if (dy.scalar_type() == at::kFloat) {
-      grad.addmm_(dy.t(), x);
-    } else {
-      grad.add_(at::mm(dy.t(), x, at::kFloat));
-    }
-    return;
-  }
-  kernels::linear_weight_grad(dy.const_data_ptr<float>(), dy.stride(0), x.const_data_ptr<float>(),
-                              x.stride(0), grad.data_ptr<float>(), dy.size(0), w.rows, w.columns);
-}
-
-// dx = dy W
-Tensor input_gradient(const Tensor& dy, const Parameter& w) {
-  if (!dy.is_cpu()) return at::mm(dy, w.value);
-  Tensor dx = at::empty({dy.size(0), w.columns}, dy.options());
-  kernels::linear(dy.const_data_ptr<float>(), dy.stride(0), w.packed_transposed(),
-                  dx.data_ptr<float>(), w.columns, dy.size(0), w.columns, w.rows);
-  return dx;
-}
 
 struct Embed : FunctionOf<Embed> {
   // `anchor` is empty; it exists so that the graph has a leaf that wants a gradient.
@@ -65,7 +30,7 @@ struct Embed : FunctionOf<Embed> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const Tensor tokens = ctx->get_saved_variables()[0];
-    const Parameter& w = *saved_parameter(ctx);
+    const Parameter& w = saved_parameter(ctx);
     Tensor grad = w.grad;
     if (!tokens.is_cpu()) {
       grad.add_(at::embedding_dense_backward(dy[0].to(at::kFloat), tokens, w.rows, -1, false));
@@ -87,14 +52,14 @@ struct Linear : FunctionOf<Linear> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight) {
     ctx->save_for_backward({x});
     save_parameter(ctx, weight);
-    return linear_forward(x, *weight);
+    return product(x, *weight);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const Tensor x = ctx->get_saved_variables()[0];
-    const Parameter& w = *saved_parameter(ctx);
+    const Parameter& w = saved_parameter(ctx);
     const Tensor d = dy[0].contiguous();
     add_weight_gradient(d, x, w);
-    return {input_gradient(d, w), Tensor()};
+    return {product_transposed(d, w), Tensor()};
   }
 };
 
@@ -118,7 +83,7 @@ struct RmsNorm : FunctionOf<RmsNorm> {
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &inv_rms = saved[1];
-    const Parameter& w = *saved_parameter(ctx);
+    const Parameter& w = saved_parameter(ctx);
     Tensor grad = w.grad;
     const Tensor d = dy[0].contiguous();
     Tensor dx;
@@ -135,6 +100,19 @@ struct RmsNorm : FunctionOf<RmsNorm> {
       grad.add_(dw);
     }
     return {dx, Tensor(), Tensor()};
+  }
+};
+
+// Adds a vector to every row.
+struct AddBias : FunctionOf<AddBias> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* bias) {
+    save_parameter(ctx, bias);
+    return x + bias->value;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    Tensor grad = saved_parameter(ctx).grad;
+    grad.add_(dy[0].sum(0, false, at::kFloat));
+    return {dy[0], Tensor()};
   }
 };
 
@@ -156,11 +134,67 @@ struct Swiglu : FunctionOf<Swiglu> {
   }
 };
 
+Tensor activate(const Tensor& gate, Activation activation) {
+  switch (activation) {
+    case Activation::silu:
+      return at::silu(gate);
+    case Activation::gelu:
+      return at::gelu(gate);
+    case Activation::gelu_tanh:
+      return at::gelu(gate, "tanh");
+    case Activation::relu:
+      return at::relu(gate);
+  }
+  return gate;
+}
+
+double activation_of(double x, Activation activation) {
+  switch (activation) {
+    case Activation::silu:
+      return x / (1 + std::exp(-x));
+    case Activation::gelu:
+      return 0.5 * x * (1 + std::erf(x * 0.70710678118654752440));
+    case Activation::gelu_tanh:
+      return 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case Activation::relu:
+      return x > 0 ? x : 0;
+  }
+  return x;
+}
+
+// The rarer activations on the CPU: element by element in double, so that a value does not depend
+// on its neighbours, which ATen's vector loops do not promise.
+struct Gated : FunctionOf<Gated> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& gate_up, Activation activation) {
+    ctx->save_for_backward({gate_up});
+    ctx->saved_data["activation"] = static_cast<int64_t>(activation);
+    const int64_t f = gate_up.size(1) / 2;
+    Tensor y = at::empty({gate_up.size(0), f}, gate_up.options());
+    const float* from = gate_up.const_data_ptr<float>();
+    float* to = y.data_ptr<float>();
+    for (int64_t t = 0; t < gate_up.size(0); ++t, from += 2 * f, to += f) {
+      for (int64_t i = 0; i < f; ++i) {
+        to[i] = static_cast<float>(activation_of(from[i], activation)) * from[f + i];
+      }
+    }
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const at::AutoGradMode with_grad(true);
+    const auto activation = static_cast<Activation>(ctx->saved_data["activation"].toInt());
+    Tensor gate_up = ctx->get_saved_variables()[0].detach();
+    gate_up.set_requires_grad(true);
+    const int64_t f = gate_up.size(1) / 2;
+    const Tensor y = activate(gate_up.narrow(1, 0, f), activation) * gate_up.narrow(1, f, f);
+    return {torch::autograd::grad({y}, {gate_up}, {dy[0]})[0], Tensor()};
+  }
+};
+
 // Rows of the head that are formed at a time: 16 MiB of float32 logits.
 int64_t head_rows(int64_t vocab) { return std::max<int64_t>(1, (int64_t{4} << 20) / vocab); }
 
 Tensor chunk_logits(const Tensor& hidden, const Parameter& head) {
-  if (hidden.is_cpu() || hidden.scalar_type() == at::kFloat) return linear_forward(hidden, head);
+  if (hidden.is_cpu() || hidden.scalar_type() == at::kFloat) return product(hidden, head);
   return at::mm(hidden, head.value.t(), at::kFloat);
 }
 
@@ -196,7 +230,7 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor &hidden = saved[0], &targets = saved[1], &lse = saved[2], &entropy = saved[3];
-    const Parameter& head = *saved_parameter(ctx);
+    const Parameter& head = saved_parameter(ctx);
     const double inv_temperature = ctx->saved_data["inv_temperature"].toDouble();
     const int64_t m = hidden.size(0), v = head.rows;
     const Tensor dlogp = dy[0].defined() ? dy[0].contiguous() : at::zeros_like(lse);
@@ -227,7 +261,7 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
         x = (inv_temperature != 1.0 ? d.mul_(inv_temperature) : d).to(hidden.scalar_type());
       }
       add_weight_gradient(x, h, head);
-      dhidden.narrow(0, begin, n).copy_(input_gradient(x, head));
+      dhidden.narrow(0, begin, n).copy_(product_transposed(x, head));
     }
     return {dhidden, Tensor(), Tensor(), Tensor()};
   }
@@ -244,19 +278,24 @@ Tensor embed(const Tensor& tokens, const Parameter& weight) {
   return Embed::apply(anchor, tokens, &weight);
 }
 
-Tensor linear(const Tensor& x, const Parameter& weight) {
-  if (!at::GradMode::is_enabled()) return linear_forward(x, weight);
-  return Linear::apply(x, &weight);
+Tensor linear(const Tensor& x, const Parameter& weight, const Parameter* bias) {
+  const bool training = at::GradMode::is_enabled();
+  const Tensor y = training ? Linear::apply(x, &weight) : product(x, weight);
+  if (!bias) return y;
+  return training ? AddBias::apply(y, bias) : y + bias->value;
 }
 
 Tensor rms_norm(const Tensor& x, const Parameter& weight, double eps) {
-  return RmsNorm::apply(x, &weight, eps);
+  return RmsNorm::apply(x.contiguous(), &weight, eps);
 }
 
-Tensor swiglu(const Tensor& gate_up) {
-  if (gate_up.is_cpu()) return Swiglu::apply(gate_up);
+Tensor gated(const Tensor& gate_up, Activation activation) {
+  if (gate_up.is_cpu()) {
+    return activation == Activation::silu ? Swiglu::apply(gate_up)
+                                          : Gated::apply(gate_up, activation);
+  }
   const int64_t f = gate_up.size(1) / 2;
-  return at::silu(gate_up.narrow(1, 0, f)) * gate_up.narrow(1, f, f);
+  return activate(gate_up.narrow(1, 0, f), activation) * gate_up.narrow(1, f, f);
 }
 
 LogProbs log_probs(const Tensor& hidden, const Parameter& head, const Tensor& targets,

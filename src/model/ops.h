@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/config.h"
 #include "model/forward_batch.h"
 #include "model/weights.h"
 
@@ -16,28 +17,61 @@ namespace hone::ops {
 // [T] -> [T, C]. The result requires a gradient if the weights do.
 at::Tensor embed(const at::Tensor& tokens, const Parameter& weight);
 
-// x [T, K] -> [T, N], weight [N, K].
-at::Tensor linear(const at::Tensor& x, const Parameter& weight);
+// x [T, K] -> [T, N], weight [N, K], bias [N] or null.
+at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter* bias = nullptr);
 
 // x [T, C] -> [T, C]; x * rsqrt(mean(x^2) + eps) * weight, in float32.
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps);
 
-// gate_up [T, 2F] -> [T, F]: silu(gate) * up.
-at::Tensor swiglu(const at::Tensor& gate_up);
+// gate_up [T, 2F] -> [T, F]: activation(gate) * up.
+at::Tensor gated(const at::Tensor& gate_up, Activation activation);
 
-struct AttentionShape {
-  int64_t heads, kv_heads, head_dim;
-};
 // cos, sin of the rotary embedding: [max_positions, D / 2] float32.
 struct RopeTable {
   at::Tensor cos, sin;
 };
-RopeTable make_rope_table(int64_t max_positions, int64_t head_dim, double theta, at::Device device);
+RopeTable make_rope_table(const RopeOptions& options, int64_t max_positions, int64_t dim,
+                          at::Device device);
+// x [T, heads * D] -> the same, rotated. Pairs as RopeOptions::interleaved says; an interleaved
+// head comes out with its pairs' first halves in front, which no product of two such heads sees.
+at::Tensor rotate(const at::Tensor& x, const ForwardBatch& batch, int64_t heads,
+                  const RopeTable& rope, bool interleaved);
 
-// qkv [T, (H + 2G) D] -> [T, H D]: rotates queries and keys, writes keys and values to the cache
-// where the batch has one, attends.
+struct AttentionShape {
+  int64_t heads, kv_heads, head_dim;
+  double scale;    // of the scores, before the softmax
+  int64_t window;  // keys that a query sees, its own included; 0: all
+};
+// qkv [T, (H + 2G) D] -> [T, H D]: rotates queries and keys (rope null: they are already), writes
+// keys and values to the cache where the batch has one, attends.
 at::Tensor attention(const at::Tensor& qkv, const ForwardBatch& batch, int64_t layer,
-                     const AttentionShape& shape, const RopeTable& rope);
+                     const AttentionShape& shape, const RopeTable* rope);
+// On CUDA, over the cache of latent attention: q [T, H, W] against the keys, [T, W] of which are
+// new; the values are the first `value_width` columns of the keys -> [T, H, value_width].
+at::Tensor attention_over_latents(const at::Tensor& q, const at::Tensor& keys, int64_t value_width,
+                                  const ForwardBatch& batch, int64_t layer, double scale);
+
+// Multi-head latent attention on x [T, C], normed -> [T, H * value], before the output projection.
+struct LatentWeights {
+  Parameter* query = nullptr;  // [H * (plain + rotary), C], or from q_rank
+  Parameter *query_down = nullptr, *query_norm = nullptr, *query_bias = nullptr;  // q_rank > 0
+  Parameter *down = nullptr, *down_bias = nullptr;  // [kv_rank + rotary, C]
+  Parameter* norm = nullptr;                        // [kv_rank]
+  // [H * (plain + value), kv_rank]; part 2h is head h's keys, part 2h + 1 its values
+  Parameter* up = nullptr;
+};
+at::Tensor latent_attention(const at::Tensor& x, const LatentWeights& weights,
+                            const ModelConfig& config, const ForwardBatch& batch, int64_t layer,
+                            const RopeTable& rope);
+
+// The experts of a layer on x [T, C] -> [T, C], without the shared ones (experts.cpp).
+struct ExpertWeights {
+  Parameter* router = nullptr;     // [E, C]
+  Parameter* selection = nullptr;  // [E], added to the scores when choosing (sigmoid router)
+  Parameter *gate_up = nullptr, *down = nullptr;  // a part for each expert: [2F, C], [C, F]
+};
+at::Tensor experts(const at::Tensor& x, const ExpertWeights& weights, const ModelConfig& config,
+                   const ForwardBatch& batch);
 
 // log p(targets[m] | hidden[m]) and the entropy of that distribution, at inv_temperature.
 // hidden [M, C], targets [M] int64 -> two tensors [M] float32. Logits are formed in chunks and

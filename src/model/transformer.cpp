@@ -9,61 +9,243 @@
 
 namespace hone {
 
+Transformer::FeedForward Transformer::add_feed_forward(const std::string& p, int64_t width) {
+  FeedForward f;
+  f.gate_up = weights_.add_matrix(
+      {{p + "gate_proj.weight", {width}}, {p + "up_proj.weight", {width}}}, config_.hidden);
+  f.down = weights_.add_matrix({{p + "down_proj.weight", {config_.hidden}}}, width);
+  if (config_.mlp_bias) {
+    f.gate_up_bias =
+        weights_.add_vector({{p + "gate_proj.bias", width}, {p + "up_proj.bias", width}});
+    f.down_bias = weights_.add_vector({{p + "down_proj.bias", config_.hidden}});
+  }
+  return f;
+}
+
+// The names that families give to the parts of their experts.
+void Transformer::add_experts(const std::string& p, Block& b) {
+  const ExpertOptions& e = config_.experts;
+  const int64_t c = config_.hidden, f = e.intermediate;
+  std::vector<int64_t> up_parts, down_parts;
+  for (int64_t i = 0; i <= e.count; ++i) {
+    up_parts.push_back(i * 2 * f);
+    down_parts.push_back(i * c);
+  }
+  ops::ExpertWeights& w = b.experts;
+  if (config_.family == "granitemoe") {
+    const std::string moe = p + "block_sparse_moe.";
+    w.router = weights_.add_matrix({{moe + "router.layer.weight", {e.count}}}, c);
+    w.gate_up = weights_.add_matrix({{moe + "input_linear.weight", {e.count, 2 * f}}}, c, up_parts);
+    w.down = weights_.add_matrix({{moe + "output_linear.weight", {e.count, c}}}, f, down_parts);
+    return;
+  }
+  const bool mixtral = config_.family == "mixtral";
+  const std::string moe = p + (mixtral ? "block_sparse_moe." : "mlp.");
+  w.router = weights_.add_matrix({{moe + "gate.weight", {e.count}}}, c);
+  if (e.router == Router::sigmoid) {
+    w.selection = weights_.add_fixed(moe + "gate.e_score_correction_bias", e.count);
+  }
+  std::vector<WeightArena::Piece> gate_up, down;
+  for (int64_t i = 0; i < e.count; ++i) {
+    const std::string expert = cat(moe, "experts.", i, ".");
+    gate_up.push_back({expert + (mixtral ? "w1.weight" : "gate_proj.weight"), {f}});
+    gate_up.push_back({expert + (mixtral ? "w3.weight" : "up_proj.weight"), {f}});
+    down.push_back({expert + (mixtral ? "w2.weight" : "down_proj.weight"), {c}});
+  }
+  w.gate_up = weights_.add_matrix(gate_up, c, up_parts);
+  w.down = weights_.add_matrix(down, f, down_parts);
+  if (e.shared_intermediate > 0) {
+    b.mlp = add_feed_forward(moe + "shared_experts.", e.shared_intermediate);
+  }
+}
+
+void Transformer::add_latent(const std::string& p, Block& b) {
+  const ModelConfig& c = config_;
+  const LatentOptions& l = c.latent;
+  const int64_t queries = c.heads * (l.plain + l.rotary);
+  ops::LatentWeights& w = b.latent;
+  if (l.q_rank > 0) {
+    w.query_down = weights_.add_matrix({{p + "q_a_proj.weight", {l.q_rank}}}, c.hidden);
+    if (c.qkv_bias) w.query_bias = weights_.add_vector({{p + "q_a_proj.bias", l.q_rank}});
+    w.query_norm = weights_.add_vector({{p + "q_a_layernorm.weight", l.q_rank}});
+    w.query = weights_.add_matrix({{p + "q_b_proj.weight", {queries}}}, l.q_rank);
+  } else {
+    w.query = weights_.add_matrix({{p + "q_proj.weight", {queries}}}, c.hidden);
+  }
+  const int64_t down = l.kv_rank + l.rotary;
+  w.down = weights_.add_matrix({{p + "kv_a_proj_with_mqa.weight", {down}}}, c.hidden);
+  if (c.qkv_bias) w.down_bias = weights_.add_vector({{p + "kv_a_proj_with_mqa.bias", down}});
+  w.norm = weights_.add_vector({{p + "kv_a_layernorm.weight", l.kv_rank}});
+  std::vector<int64_t> parts{0};
+  for (int64_t h = 0; h < c.heads; ++h) {
+    parts.push_back(parts.back() + l.plain);
+    parts.push_back(parts.back() + l.value);
+  }
+  w.up = weights_.add_matrix({{p + "kv_b_proj.weight", {parts.back()}}}, l.kv_rank, parts);
+}
+
+Transformer::Block Transformer::add_block(const std::string& p, bool sparse) {
+  const ModelConfig& c = config_;
+  const std::string attention = p + "self_attn.";
+  Block b;
+  b.attention_norm = weights_.add_vector({{p + "input_layernorm.weight", c.hidden}});
+  int64_t mixed = c.heads * c.head_dim;
+  if (c.latent.kv_rank > 0) {
+    add_latent(attention, b);
+    mixed = c.heads * c.latent.value;
+  } else {
+    const int64_t kv = c.kv_heads * c.head_dim;
+    b.qkv = weights_.add_matrix({{attention + "q_proj.weight", {mixed}},
+                                 {attention + "k_proj.weight", {kv}},
+                                 {attention + "v_proj.weight", {kv}}},
+                                c.hidden);
+    if (c.qkv_bias) {
+      b.qkv_bias = weights_.add_vector({{attention + "q_proj.bias", mixed},
+                                        {attention + "k_proj.bias", kv},
+                                        {attention + "v_proj.bias", kv}});
+    }
+    if (c.head_norms) {
+      b.query_norm = weights_.add_vector({{attention + "q_norm.weight", c.head_dim}});
+      b.key_norm = weights_.add_vector({{attention + "k_norm.weight", c.head_dim}});
+    }
+  }
+  b.output = weights_.add_matrix({{attention + "o_proj.weight", {c.hidden}}}, mixed);
+  if (c.output_bias) b.output_bias = weights_.add_vector({{attention + "o_proj.bias", c.hidden}});
+  b.mlp_norm = weights_.add_vector({{p + "post_attention_layernorm.weight", c.hidden}});
+  if (sparse) {
+    add_experts(p, b);
+  } else {
+    b.mlp = add_feed_forward(p + "mlp.", c.intermediate);
+  }
+  return b;
+}
+
 Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : config_(config) {
   const ModelConfig& c = config_;
-  shape_ = {c.heads, c.kv_heads, c.head_dim};
-  embedding_ = weights_.add_matrix({{"model.embed_tokens.weight", c.vocab_size}}, c.hidden);
+  embedding_ = weights_.add_matrix({{"model.embed_tokens.weight", {c.vocab_size}}}, c.hidden);
   for (int64_t layer = 0; layer < c.layers; ++layer) {
-    const std::string p = cat("model.layers.", layer, ".");
-    Block b;
-    b.attention_norm = weights_.add_vector(p + "input_layernorm.weight", c.hidden);
-    b.qkv = weights_.add_matrix({{p + "self_attn.q_proj.weight", c.heads * c.head_dim},
-                                 {p + "self_attn.k_proj.weight", c.kv_heads * c.head_dim},
-                                 {p + "self_attn.v_proj.weight", c.kv_heads * c.head_dim}},
-                                c.hidden);
-    b.output =
-        weights_.add_matrix({{p + "self_attn.o_proj.weight", c.hidden}}, c.heads * c.head_dim);
-    b.mlp_norm = weights_.add_vector(p + "post_attention_layernorm.weight", c.hidden);
-    b.gate_up = weights_.add_matrix(
-        {{p + "mlp.gate_proj.weight", c.intermediate}, {p + "mlp.up_proj.weight", c.intermediate}},
-        c.hidden);
-    b.down = weights_.add_matrix({{p + "mlp.down_proj.weight", c.hidden}}, c.intermediate);
-    blocks_.push_back(b);
+    blocks_.push_back(add_block(cat("model.layers.", layer, "."), c.is_sparse(layer)));
   }
-  final_norm_ = weights_.add_vector("model.norm.weight", c.hidden);
-  head_ =
-      c.tied_head ? embedding_ : weights_.add_matrix({{"lm_head.weight", c.vocab_size}}, c.hidden);
+  final_norm_ = weights_.add_vector({{"model.norm.weight", c.hidden}});
+  head_ = c.tied_head ? embedding_
+                      : weights_.add_matrix({{"lm_head.weight", {c.vocab_size}}}, c.hidden);
+  for (int64_t i = 0; i < c.predict_layers; ++i) {
+    const std::string p = cat("model.layers.", c.layers + i, ".");
+    Predictor m;
+    m.token_norm = weights_.add_vector({{p + "enorm.weight", c.hidden}});
+    m.hidden_norm = weights_.add_vector({{p + "hnorm.weight", c.hidden}});
+    m.join = weights_.add_matrix({{p + "eh_proj.weight", {c.hidden}}}, 2 * c.hidden);
+    m.block = add_block(p, c.experts.count > 0);
+    m.norm = weights_.add_vector({{p + "shared_head.norm.weight", c.hidden}});
+    predictors_.push_back(m);
+  }
   weights_.allocate(place.device, place.dtype, place.trainable);
-  rope_ = ops::make_rope_table(c.max_positions, c.head_dim, c.rope_theta, place.device);
+  const int64_t turned = c.latent.kv_rank > 0 ? c.latent.rotary : c.head_dim;
+  rope_ = ops::make_rope_table(c.rope, c.max_positions, turned, place.device);
+}
+
+namespace {
+
+at::Tensor scaled(const at::Tensor& x, double factor) { return factor == 1 ? x : x * factor; }
+
+// qkv [T, (H + 2G) D] with every head of queries and keys normed.
+at::Tensor norm_heads(const at::Tensor& qkv, const ModelConfig& c, const Parameter& query_norm,
+                      const Parameter& key_norm) {
+  const int64_t t = qkv.size(0), d = c.head_dim, q = c.heads * d, kv = c.kv_heads * d;
+  const auto normed = [&](int64_t begin, int64_t width, const Parameter& norm) {
+    return ops::rms_norm(qkv.narrow(1, begin, width).reshape({-1, d}), norm, c.rms_eps)
+        .view({t, width});
+  };
+  return at::cat({normed(0, q, query_norm), normed(q, kv, key_norm), qkv.narrow(1, q + kv, kv)}, 1);
+}
+
+}  // namespace
+
+at::Tensor Transformer::attend(const at::Tensor& x, const Block& b, const ForwardBatch& batch,
+                               int64_t layer) const {
+  const ModelConfig& c = config_;
+  at::Tensor mixed;
+  if (c.latent.kv_rank > 0) {
+    mixed = ops::latent_attention(x, b.latent, c, batch, layer, rope_);
+  } else {
+    at::Tensor qkv = ops::linear(x, *b.qkv, b.qkv_bias);
+    if (c.head_norms) qkv = norm_heads(qkv, c, *b.query_norm, *b.key_norm);
+    const int64_t window = layer < c.layers ? c.window(layer) : 0;
+    mixed = ops::attention(qkv, batch, layer,
+                           {c.heads, c.kv_heads, c.head_dim, c.softmax_scale(), window}, &rope_);
+  }
+  return ops::linear(mixed, *b.output, b.output_bias);
+}
+
+at::Tensor Transformer::feed_forward(const at::Tensor& x, const FeedForward& f) const {
+  const at::Tensor gate_up = ops::linear(x, *f.gate_up, f.gate_up_bias);
+  return ops::linear(ops::gated(gate_up, config_.activation), *f.down, f.down_bias);
+}
+
+at::Tensor Transformer::run_block(const at::Tensor& input, const Block& b,
+                                  const ForwardBatch& batch, int64_t layer) const {
+  const ModelConfig& c = config_;
+  const at::Tensor normed = ops::rms_norm(input, *b.attention_norm, c.rms_eps);
+  const at::Tensor x = input + scaled(attend(normed, b, batch, layer), c.residual_scale);
+  const at::Tensor y = ops::rms_norm(x, *b.mlp_norm, c.rms_eps);
+  at::Tensor out;
+  if (b.mlp.gate_up) out = feed_forward(y, b.mlp);
+  if (b.experts.router) {
+    const at::Tensor chosen = ops::experts(y, b.experts, c, batch);
+    out = out.defined() ? chosen + out : chosen;
+  }
+  return x + scaled(out, c.residual_scale);
 }
 
 at::Tensor Transformer::forward(const ForwardBatch& batch) const {
-  const double eps = config_.rms_eps;
-  at::Tensor x = ops::embed(batch.tokens, *embedding_);  // [T, C]
+  at::Tensor x = scaled(ops::embed(batch.tokens, *embedding_), config_.embedding_scale);  // [T, C]
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    const Block& b = blocks_[static_cast<size_t>(layer)];
-    const at::Tensor qkv = ops::linear(ops::rms_norm(x, *b.attention_norm, eps), *b.qkv);
-    x = x + ops::linear(ops::attention(qkv, batch, layer, shape_, rope_), *b.output);
-    const at::Tensor gate_up = ops::linear(ops::rms_norm(x, *b.mlp_norm, eps), *b.gate_up);
-    x = x + ops::linear(ops::swiglu(gate_up), *b.down);
+    x = run_block(x, blocks_[static_cast<size_t>(layer)], batch, layer);
   }
-  return ops::rms_norm(x, *final_norm_, eps);
+  return scaled(ops::rms_norm(x, *final_norm_, config_.rms_eps), config_.logit_scale);
 }
+
+at::Tensor Transformer::predict_ahead(const at::Tensor& hidden, const at::Tensor& next_tokens,
+                                      const ForwardBatch& batch) const {
+  const Predictor& m = predictors_.front();
+  const double eps = config_.rms_eps;
+  const at::Tensor tokens = ops::rms_norm(ops::embed(next_tokens, *embedding_), *m.token_norm, eps);
+  const at::Tensor joined = at::cat({tokens, ops::rms_norm(hidden, *m.hidden_norm, eps)}, 1);
+  const at::Tensor x = run_block(ops::linear(joined, *m.join), m.block, batch, config_.layers);
+  return ops::rms_norm(x, *m.norm, eps);
+}
+
+std::vector<Parameter*> Transformer::selection_biases() const {
+  std::vector<Parameter*> biases;
+  for (const Block& b : blocks_) {
+    if (b.experts.selection) biases.push_back(b.experts.selection);
+  }
+  return biases;
+}
+
+namespace {
+bool leads_to_residual(const std::string& name) {
+  for (const char* part : {"o_proj", "down_proj", ".w2.", "output_linear"}) {
+    if (name.find(part) != std::string::npos) return true;
+  }
+  return false;
+}
+}  // namespace
 
 void Transformer::initialize(uint64_t seed) {
   const double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(config_.layers));
   uint64_t index = 0;
   for (const NamedTensor& t : weights_.tensors()) {
     const uint64_t key = make_key(seed, hash64("initialize"), index++);
-    const at::Tensor target = WeightArena::view(weights_.master(), t);
-    if (t.rows == 0) {
-      target.fill_(1.0);
+    const at::Tensor target = weights_.view(t);
+    if (t.shape.size() == 1) {  // a norm or a bias
+      target.fill_(t.name.ends_with("bias") ? 0.0 : 1.0);
       continue;
     }
     const bool into_residual =
-        t.name.find("o_proj") != std::string::npos || t.name.find("down_proj") != std::string::npos;
+        t.parameter != head_ && t.parameter != embedding_ && leads_to_residual(t.name);
     const double sigma = into_residual ? residual : 0.02;
-    at::Tensor draws = at::empty({t.rows, t.parameter->columns}, at::kFloat);
+    at::Tensor draws = at::empty(t.shape, at::kFloat);
     float* d = draws.data_ptr<float>();
     Rng rng(key);
     for (int64_t i = 0; i < draws.numel(); i += 2) {  // Box-Muller
@@ -82,13 +264,14 @@ KvCache Transformer::make_cache(int64_t blocks) const {
   cache.blocks = blocks;
   const ModelConfig& c = config_;
   const auto options = at::TensorOptions().device(device()).dtype(dtype());
+  const int64_t heads = c.cache_heads(), width = c.cache_width(), padded = (width + 15) / 16 * 16;
   for (int64_t layer = 0; layer < c.layers; ++layer) {
     if (device().is_cpu()) {
-      cache.keys.push_back(at::empty({blocks, c.kv_heads, c.head_dim, kBlockTokens}, options));
-      cache.values.push_back(at::empty({blocks, c.kv_heads, kBlockTokens, c.head_dim}, options));
+      cache.keys.push_back(at::empty({blocks, heads, padded, kBlockTokens}, options));
+      cache.values.push_back(at::empty({blocks, heads, kBlockTokens, padded}, options));
     } else {
-      cache.keys.push_back(at::zeros({blocks * kBlockTokens, c.kv_heads, c.head_dim}, options));
-      cache.values.push_back(at::zeros({blocks * kBlockTokens, c.kv_heads, c.head_dim}, options));
+      cache.keys.push_back(at::zeros({blocks * kBlockTokens, heads, width}, options));
+      if (c.latent.kv_rank == 0) cache.values.push_back(at::zeros_like(cache.keys.back()));
     }
   }
   return cache;

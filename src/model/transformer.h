@@ -37,6 +37,17 @@ class Transformer {
 
   KvCache make_cache(int64_t blocks) const;
 
+  // Hidden states of the multi-token-prediction module that predicts the token after next: row t
+  // of `hidden` (from `forward`, [T, C]) with next_tokens[t], the token at t + 1, gives the row
+  // from which `log_probs` has log p of the token at t + 2 (DeepSeek-V3, section 2.2).
+  // REQUIRES: config().predict_layers > 0.
+  at::Tensor predict_ahead(const at::Tensor& hidden, const at::Tensor& next_tokens,
+                           const ForwardBatch& batch) const;
+
+  // Router biases that balance the load without a gradient (DeepSeek-V3, section 2.1.2), one of
+  // each sparse layer, in order; empty if the model has none.
+  std::vector<Parameter*> selection_biases() const;
+
   const ModelConfig& config() const { return config_; }
   WeightArena& weights() { return weights_; }
   const WeightArena& weights() const { return weights_; }
@@ -44,14 +55,36 @@ class Transformer {
   at::ScalarType dtype() const { return weights_.value().scalar_type(); }
 
  private:
-  struct Block {
-    Parameter *attention_norm, *qkv, *output, *mlp_norm, *gate_up, *down;
+  struct FeedForward {
+    Parameter *gate_up = nullptr, *gate_up_bias = nullptr, *down = nullptr, *down_bias = nullptr;
   };
+  struct Block {
+    Parameter *attention_norm = nullptr, *mlp_norm = nullptr;
+    Parameter *qkv = nullptr, *qkv_bias = nullptr, *query_norm = nullptr, *key_norm = nullptr;
+    ops::LatentWeights latent;
+    Parameter *output = nullptr, *output_bias = nullptr;
+    FeedForward mlp;  // dense, or the experts that every token takes
+    ops::ExpertWeights experts;
+  };
+  struct Predictor {  // a multi-token-prediction module
+    Parameter *token_norm = nullptr, *hidden_norm = nullptr, *join = nullptr, *norm = nullptr;
+    Block block;
+  };
+  Block add_block(const std::string& prefix, bool sparse);
+  FeedForward add_feed_forward(const std::string& prefix, int64_t width);
+  void add_experts(const std::string& prefix, Block& block);
+  void add_latent(const std::string& prefix, Block& block);
+  at::Tensor attend(const at::Tensor& x, const Block& block, const ForwardBatch& batch,
+                    int64_t layer) const;
+  at::Tensor feed_forward(const at::Tensor& x, const FeedForward& mlp) const;
+  at::Tensor run_block(const at::Tensor& x, const Block& block, const ForwardBatch& batch,
+                       int64_t layer) const;
+
   ModelConfig config_;
   WeightArena weights_;
   Parameter *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
   std::vector<Block> blocks_;
-  ops::AttentionShape shape_{};
+  std::vector<Predictor> predictors_;
   ops::RopeTable rope_;
 };
 

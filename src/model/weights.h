@@ -7,6 +7,7 @@
 //   value   what the forward pass reads: on the CPU the master itself, on the GPU a bfloat16 (or
 //           float32) buffer refreshed by `weights_changed`
 //   grad    float32, added to by the backward pass
+//   fixed   float32, beside these three: what is not learned by gradient
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,34 +24,49 @@ namespace hone {
 class WeightArena;
 
 // A matrix [rows, columns] or a vector [columns]. Several tensors of a checkpoint file may lie in
-// one parameter, one below the other (q, k and v; gate and up).
+// one parameter, one below the other (q, k and v; gate and up; the experts of a layer).
 struct Parameter {
   std::string name;
   int64_t rows = 0;  // 0: a vector
   int64_t columns = 0;
   at::Tensor value, master, grad;
-  int64_t offset = 0;  // in the flat buffers, in elements
+  int64_t offset = 0;   // in the flat buffers, in elements
+  bool learned = true;  // false: float32 everywhere, no gradient (a router's selection bias)
+  // Where the parts begin that are multiplied apart (experts; heads of latent attention), in rows,
+  // and the end: {0, rows} for an ordinary matrix.
+  std::vector<int64_t> parts;
 
   int64_t numel() const { return (rows ? rows : 1) * columns; }
-  // Forms of `value` packed for the CPU kernels, rebuilt when the weights changed.
-  const float* packed() const;             // for y = x W^T
-  const float* packed_transposed() const;  // for dx = dy W
+  int64_t part_count() const { return static_cast<int64_t>(parts.size()) - 1; }
+  int64_t part_rows(int64_t part) const {
+    return parts[static_cast<size_t>(part) + 1] - parts[static_cast<size_t>(part)];
+  }
+  // The rows of a part in `tensor`, which is value, master or grad.
+  at::Tensor part_of(const at::Tensor& tensor, int64_t part) const;
+  // Forms of a part of `value` packed for the CPU kernels, rebuilt when the weights changed.
+  const float* packed(int64_t part = 0) const;             // for y = x W^T
+  const float* packed_transposed(int64_t part = 0) const;  // for dx = dy W
 
  private:
   friend class WeightArena;
   const WeightArena* arena = nullptr;
   struct Packed {
     std::unique_ptr<float[]> data;
+    std::vector<int64_t> offsets;  // of the parts
     uint64_t version = 0;
   };
+  const float* packed_form(Packed& form, bool transposed, int64_t part) const;
   mutable Packed forward_, transposed_;
 };
 
-// One tensor of a safetensors file: `rows` rows of a parameter from `row_begin` on.
+// One tensor of a safetensors file: a contiguous piece of a parameter.
 struct NamedTensor {
   std::string name;
   Parameter* parameter = nullptr;
-  int64_t row_begin = 0, rows = 0;  // rows 0: a vector
+  int64_t begin = 0;           // in the parameter, in elements
+  std::vector<int64_t> shape;  // in the file
+
+  int64_t numel() const;
 };
 
 class WeightArena {
@@ -59,10 +75,20 @@ class WeightArena {
   WeightArena(const WeightArena&) = delete;
   WeightArena& operator=(const WeightArena&) = delete;
 
-  // Declares a parameter made of the named tensors stacked by rows. Before `allocate` only.
-  Parameter* add_matrix(const std::vector<std::pair<std::string, int64_t>>& tensors,
-                        int64_t columns);
-  Parameter* add_vector(const std::string& name, int64_t size);
+  // A tensor by its name in the file. Its leading dimensions are rows: {"w", {3, 4}} of columns 5
+  // is [3, 4, 5] in the file, twelve rows here.
+  struct Piece {
+    std::string name;
+    std::vector<int64_t> rows;
+  };
+  // Declares a parameter made of the named tensors stacked by rows. Before `allocate` only. `parts`
+  // as in Parameter; empty: one.
+  Parameter* add_matrix(const std::vector<Piece>& pieces, int64_t columns,
+                        std::vector<int64_t> parts = {});
+  // Vectors one behind the other: {name, size}.
+  Parameter* add_vector(const std::vector<std::pair<std::string, int64_t>>& pieces);
+  // A float32 vector that no gradient changes.
+  Parameter* add_fixed(const std::string& name, int64_t size);
 
   // Makes the buffers, zeroed. With `trainable` false there is no master beside a bfloat16 value
   // and no gradient.
@@ -77,18 +103,22 @@ class WeightArena {
   at::Tensor master() const { return master_; }  // [numel] float32
   at::Tensor value() const { return value_; }    // [numel]
   at::Tensor grad() const { return grad_; }      // [numel] float32
+  at::Tensor fixed() const { return fixed_; }    // [parameters that are not learned] float32
   int64_t numel() const { return numel_; }
   bool trainable() const { return grad_.defined(); }
   at::Device device() const { return value_.device(); }
 
-  // The view of one tensor in `buffer`, one of the flat buffers.
+  // The view of one tensor, in its shape in the file, of what is saved and loaded: the master, or
+  // the value where there is none.
+  at::Tensor view(const NamedTensor& tensor) const;
+  // The same of `buffer`, one of the flat buffers. REQUIRES: the tensor is learned.
   static at::Tensor view(const at::Tensor& buffer, const NamedTensor& tensor);
 
  private:
   std::deque<Parameter> parameters_;  // addresses are kept by the model
   std::vector<NamedTensor> tensors_;
-  at::Tensor master_, value_, grad_;
-  int64_t numel_ = 0;
+  at::Tensor master_, value_, grad_, fixed_;
+  int64_t numel_ = 0, fixed_numel_ = 0;
   uint64_t version_ = 1;
 };
 

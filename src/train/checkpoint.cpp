@@ -61,7 +61,7 @@ void restore(const std::string& path, Transformer& model, Optimizer& optimizer,
   };
   const SafetensorsFile weights(path + "/model.safetensors");
   for (const NamedTensor& t : model.weights().tensors()) {
-    take(weights, t.name, WeightArena::view(model.weights().master(), t));
+    take(weights, t.name, model.weights().view(t));
   }
   const SafetensorsFile rest(path + "/optimizer.safetensors");
   for (const auto& [name, tensor] : optimizer.state()) take(rest, name, tensor);

@@ -57,17 +57,12 @@ std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& 
   ModelConfig config = c.stage.shape;
   if (c.stage.kind == "sft") config = load_model_config(c.model_directory);
   if (c.stage.kind == "pretrain") {
-    if (config.head_dim % 16 != 0 || config.heads % config.kv_heads != 0) {
-      throw UserError(cat("stage '", c.stage.name,
-                          "': shape: expected head_dim to be a multiple of "
-                          "16 and heads of kv_heads, found ",
-                          config.head_dim, ", ", config.heads, " and ", config.kv_heads));
-    }
     config.vocab_size = tokenizer.vocab_size();
     config.bos = tokenizer.bos().value_or(-1);
     config.eos = tokenizer.eos().value_or(-1);
     config.pad = tokenizer.pad().value_or(-1);
     config.stop_ids = {config.eos};
+    config = complete_shape(config, cat("stage '", c.stage.name, "': shape"));
   }
   auto model = std::make_unique<Transformer>(config, place);
   model->initialize(static_cast<uint64_t>(c.recipe.seed));

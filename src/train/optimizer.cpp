@@ -43,12 +43,16 @@ Optimizer::Optimizer(const OptimizerOptions& options, WeightArena& weights)
   second_ = at::zeros_like(weights.master());
   int64_t covered = 0;  // AdamW takes everything between the matrices
   for (const NamedTensor& t : weights.tensors()) {
-    const bool in_block = t.name.find(".layers.") != std::string::npos && t.rows > 0;
+    const bool in_block = t.name.find(".layers.") != std::string::npos && t.shape.size() > 1;
     if (options_.name != "muon" || !in_block) continue;
-    matrices_.push_back(t);
-    const int64_t begin = t.parameter->offset + t.row_begin * t.parameter->columns;
+    NamedTensor matrix = t;  // of a stack, one after the other
+    matrix.shape.assign(t.shape.end() - 2, t.shape.end());
+    for (; matrix.begin < t.begin + t.numel(); matrix.begin += matrix.numel()) {
+      matrices_.push_back(matrix);
+    }
+    const int64_t begin = t.parameter->offset + t.begin;
     if (begin > covered) adam_ranges_.emplace_back(covered, begin);
-    covered = begin + t.rows * t.parameter->columns;
+    covered = begin + t.numel();
   }
   if (covered < weights.numel()) adam_ranges_.emplace_back(covered, weights.numel());
 }

@@ -68,12 +68,13 @@ struct Paged {
     return all;
   }
   // Output and logsumexp, side by side.
-  Floats run(const std::vector<AttentionSequence>& sequences, bool twin = false) const {
+  Floats run(const std::vector<AttentionSequence>& sequences, bool twin = false,
+             int64_t window = 0) const {
     Floats out(rows() * row_floats(), 5.0f), lse(rows() * shape.heads, 5.0f);
     (twin ? reference::paged_attention : paged_attention)(
         q.data(), row_floats(), sequences.data(), static_cast<int64_t>(sequences.size()),
         keys.data(), values.data(), scale(), out.data(), lse.data(), shape.heads, shape.kv_heads,
-        shape.d);
+        shape.d, window);
     out.insert(out.end(), lse.begin(), lse.end());
     return out;
   }
@@ -86,6 +87,24 @@ TEST_CASE("paged attention gives the bits of its scalar twin and ignores unused 
     REQUIRE(std::none_of(expected.begin(), expected.end(), [](float x) { return std::isnan(x); }));
     for_each_setting(
         [&] { REQUIRE(first_difference(paged.run(paged.prefill()), expected) == -1); });
+  }
+}
+
+TEST_CASE("a window hides what is further away than its length, with the bits of the twin") {
+  for (Heads heads : kHeads) {
+    const Paged paged(heads, {1, 2, 15, 16, 17, 33, 70, 5}, 1);
+    for (const int64_t window : {1, 3, 15, 16, 17, 40, 69, 70, 200}) {
+      const Floats expected = paged.run(paged.prefill(), true, window);
+      for_each_setting([&] {
+        REQUIRE(first_difference(paged.run(paged.prefill(), false, window), expected) == -1);
+      });
+      std::vector<AttentionSequence> decode;
+      for (size_t s = 0; s < paged.contexts.size(); ++s) {
+        for (int64_t i = 0; i < paged.contexts[s]; ++i) decode.push_back(paged.sequence(s, i, 1));
+      }
+      REQUIRE(first_difference(paged.run(decode, false, window), expected) == -1);
+      REQUIRE((first_difference(expected, paged.run(paged.prefill())) == -1) == (window >= 70));
+    }
   }
 }
 
@@ -123,6 +142,14 @@ TEST_CASE("sequences without rows are passed over") {
   for_each_setting([&] { REQUIRE(first_difference(paged.run(sequences), expected) == -1); });
 }
 
+template <class List>
+std::vector<std::pair<Heads, int64_t>> with_windows(const List& heads) {
+  std::vector<std::pair<Heads, int64_t>> all;
+  for (Heads h : heads) all.emplace_back(h, 0);
+  for (const int64_t window : {1, 6, 16, 50}) all.emplace_back(*std::begin(heads), window);
+  return all;
+}
+
 struct Batch {
   std::vector<AttentionSegment> segments;
   int64_t rows = 0;
@@ -144,7 +171,7 @@ TEST_CASE("attention_backward agrees with doubles, with shared prefixes and long
   batch.rows += 3;  // padding between segments
   batch.add(230);
   batch.rows += 2;
-  for (Heads h : kHeads) {
+  for (const auto& [h, window] : with_windows(kHeads)) {
     const int64_t t = batch.rows, d = h.d, wide = h.heads * d + 16, narrow = h.kv_heads * d + 16;
     const float scale = 1.0f / std::sqrt(static_cast<float>(d));
     const Floats q = random_floats(t * wide, 31, 2.0), k = random_floats(t * narrow, 32, 2.0);
@@ -165,7 +192,7 @@ TEST_CASE("attention_backward agrees with doubles, with shared prefixes and long
                slots.data() + s.prefix_length, keys.data(), values.data(), s.length, h.kv_heads, d);
       const AttentionSequence sequence{s.begin, s.length, context, table.data()};
       paged_attention(q.data(), wide, &sequence, 1, keys.data(), values.data(), scale, out.data(),
-                      lse.data(), h.heads, h.kv_heads, d);
+                      lse.data(), h.heads, h.kv_heads, d, window);
     }
 
     Floats dq(t * h.heads * d), dk(t * h.kv_heads * d), dv(t * h.kv_heads * d);
@@ -175,13 +202,13 @@ TEST_CASE("attention_backward agrees with doubles, with shared prefixes and long
     std::vector<double> edq(dq.size()), edk(dk.size()), edv(dv.size());
     reference::attention_backward(tensors, batch.segments.data(),
                                   static_cast<int64_t>(batch.segments.size()), t, scale, h.heads,
-                                  h.kv_heads, d, edq.data(), edk.data(), edv.data());
+                                  h.kv_heads, d, window, edq.data(), edk.data(), edv.data());
     Floats first;
     for_each_setting([&] {
       for (Floats* x : {&dq, &dk, &dv}) std::fill(x->begin(), x->end(), kNan);
       attention_backward(tensors, batch.segments.data(),
                          static_cast<int64_t>(batch.segments.size()), t, scale, h.heads, h.kv_heads,
-                         d);
+                         d, window);
       REQUIRE(largest_error(dq, edq) < 2e-5);
       REQUIRE(largest_error(dk, edk) < 2e-5);
       REQUIRE(largest_error(dv, edv) < 2e-5);

@@ -62,7 +62,7 @@ TEST_CASE("configs that do not fit are refused with the key, the found and the e
       {"vocab_size", 96, "expected shape [96, 64], found [97, 64]"},
       {"num_key_value_heads", 3, "not a multiple"},
       {"num_key_value_heads", 0, "expected a whole number from 1"},
-      {"head_dim", 20, "not a multiple of 16"},
+      {"head_dim", 21, "is odd"},
       {"rms_norm_eps", "small", "`rms_norm_eps`: expected a number"},
       {"tie_word_embeddings", "no", "`tie_word_embeddings`: expected true or false"},
       {"hidden_act", "gelu", "`hidden_act`: expected silu, found gelu"},

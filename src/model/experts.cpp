@@ -1,0 +1,302 @@
+// Mixture of experts: a router gives each token its experts and their weights, tokens are sorted by
+// expert, each expert runs on its rows, and a token's results are added in the order of its choice.
+// Every step treats a token by itself, so its result does not depend on its batch.
+//
+// Routers, with z = W x in float32:
+//   softmax            s = softmax(z); the largest s are chosen, their weights are s, made to sum to
+//                      1 where ExpertOptions::normalize says so (Mixtral, Qwen3-MoE, DeepSeek-V2)
+//   softmax_of_chosen  the largest z are chosen; weights are the softmax of these alone (GraniteMoE)
+//   sigmoid            s = sigmoid(z); the largest s + selection bias are chosen; weights are s
+//                      (DeepSeek-V3, arXiv 2412.19437, equations 12 to 16)
+// With groups only experts of the best groups are chosen from; a group is as good as its best
+// expert, or as the sum of its two best (sigmoid).
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "model/matmul.h"
+#include "model/ops.h"
+
+namespace hone::ops {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr double kTiny = 1e-20;  // of DeepSeek-V3's normalisation
+
+// x [T, C] -> z [T, E] float32.
+struct RouterScores : torch::autograd::Function<RouterScores> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* w) {
+    ctx->save_for_backward({x});
+    save_parameter(ctx, w);
+    if (x.scalar_type() == at::kFloat) return product(x, *w);
+    return at::mm(x, w->value.t(), at::kFloat);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const Tensor x = ctx->get_saved_variables()[0], d = dy[0].contiguous();
+    const Parameter& w = saved_parameter(ctx);
+    add_weight_gradient(d, x.to(at::kFloat), w);
+    if (x.scalar_type() == at::kFloat) return {product_transposed(d, w), Tensor()};
+    return {at::mm(d, w.value.to(at::kFloat)).to(x.scalar_type()), Tensor()};
+  }
+};
+
+// The weights of given choices, ids [T, k]; for autograd.
+Tensor weights_of(const Tensor& z, const Tensor& ids, const ExpertOptions& o) {
+  if (o.router == Router::softmax_of_chosen) return at::softmax(z.gather(1, ids), 1) * o.scale;
+  const Tensor scores = o.router == Router::sigmoid ? at::sigmoid(z) : at::softmax(z, 1);
+  Tensor weights = scores.gather(1, ids);
+  if (o.normalize) {
+    weights = weights / (weights.sum(1, true) + (o.router == Router::sigmoid ? kTiny : 0.0));
+  }
+  return weights * o.scale;
+}
+
+// The indices of the `count` largest values, the largest first, the lower index first of equals.
+void largest(const double* values, int64_t n, int64_t count, std::vector<int64_t>& out) {
+  out.resize(static_cast<size_t>(n));
+  std::iota(out.begin(), out.end(), 0);
+  std::partial_sort(out.begin(), out.begin() + count, out.end(), [&](int64_t a, int64_t b) {
+    return values[a] != values[b] ? values[a] > values[b] : a < b;
+  });
+  out.resize(static_cast<size_t>(count));
+}
+
+// One token's choice; z, bias (or null): [E]; ids, weights: [k].
+void route_row(const float* z, const float* bias, const ExpertOptions& o, int64_t* ids,
+               float* weights) {
+  const auto n = static_cast<size_t>(o.count);
+  std::vector<double> score(z, z + o.count);
+  if (o.router == Router::sigmoid) {
+    for (double& s : score) s = 1 / (1 + std::exp(-s));
+  } else if (o.router == Router::softmax) {
+    const double best = *std::max_element(score.begin(), score.end());
+    double total = 0;
+    for (double& s : score) total += s = std::exp(s - best);
+    for (double& s : score) s /= total;
+  }
+  std::vector<double> choice = score;
+  for (size_t e = 0; bias && e < n; ++e) choice[e] += bias[e];
+  std::vector<int64_t> chosen;
+  if (o.groups > 1) {
+    const int64_t size = o.count / o.groups;
+    std::vector<double> group;
+    for (int64_t g = 0; g < o.groups; ++g) {
+      largest(choice.data() + g * size, size,
+              std::min<int64_t>(size, o.router == Router::sigmoid ? 2 : 1), chosen);
+      double sum = 0;
+      for (const int64_t e : chosen) sum += choice[static_cast<size_t>(g * size + e)];
+      group.push_back(sum);
+    }
+    largest(group.data(), o.groups, o.best_groups, chosen);
+    for (int64_t e = 0; e < o.count; ++e) {
+      if (std::find(chosen.begin(), chosen.end(), e / size) == chosen.end()) {
+        choice[static_cast<size_t>(e)] = -INFINITY;
+      }
+    }
+  }
+  largest(choice.data(), o.count, o.per_token, chosen);
+  std::vector<double> weight;
+  for (const int64_t e : chosen) weight.push_back(score[static_cast<size_t>(e)]);
+  if (o.router == Router::softmax_of_chosen) {
+    for (double& w : weight) w = std::exp(w - score[static_cast<size_t>(chosen.front())]);
+  }
+  double total = 1;
+  if (o.normalize || o.router == Router::softmax_of_chosen) {
+    total = std::accumulate(weight.begin(), weight.end(), kTiny);
+  }
+  for (size_t k = 0; k < chosen.size(); ++k) {
+    ids[k] = chosen[k];
+    weights[k] = static_cast<float>(weight[k] / total * o.scale);
+  }
+}
+
+// z [T, E] -> weights [T, k] of the choices, which it makes and writes to ids [T, k].
+struct RouteCpu : torch::autograd::Function<RouteCpu> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& z, const Parameter* bias,
+                        const ExpertOptions* options, const Tensor& ids) {
+    const int64_t t = z.size(0), k = options->per_token;
+    Tensor weights = at::empty({t, k}, z.options());
+    const float* b = bias ? bias->value.const_data_ptr<float>() : nullptr;
+    for (int64_t i = 0; i < t; ++i) {
+      route_row(z.const_data_ptr<float>() + i * options->count, b, *options,
+                ids.data_ptr<int64_t>() + i * k, weights.data_ptr<float>() + i * k);
+    }
+    ctx->save_for_backward({z, ids});
+    ctx->saved_data["options"] = reinterpret_cast<int64_t>(options);
+    return weights;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const at::AutoGradMode with_grad(true);
+    const auto* options =
+        reinterpret_cast<const ExpertOptions*>(ctx->saved_data["options"].toInt());
+    const variable_list saved = ctx->get_saved_variables();
+    Tensor z = saved[0].detach();
+    z.set_requires_grad(true);
+    const Tensor weights = weights_of(z, saved[1], *options);
+    return {torch::autograd::grad({weights}, {z}, {dy[0]})[0], Tensor(), Tensor(), Tensor()};
+  }
+};
+
+// The choices on CUDA, [T, k].
+Tensor choose(const Tensor& z, const Parameter* bias, const ExpertOptions& o) {
+  const at::NoGradGuard no_grad;
+  Tensor choice = o.router == Router::sigmoid ? at::sigmoid(z) : at::softmax(z, 1);
+  if (bias) choice = choice + bias->value;
+  if (o.groups > 1) {
+    const Tensor by_group = choice.view({z.size(0), o.groups, o.count / o.groups});
+    const int64_t best = std::min<int64_t>(by_group.size(2), o.router == Router::sigmoid ? 2 : 1);
+    const Tensor group = std::get<0>(by_group.topk(best, 2)).sum(2);
+    const Tensor chosen = std::get<1>(group.topk(o.best_groups, 1));
+    const Tensor kept = at::zeros_like(group, at::kBool).scatter_(1, chosen, true);
+    choice = by_group.masked_fill(kept.logical_not().unsqueeze(2), -INFINITY).view_as(choice);
+  }
+  return std::get<1>(choice.topk(o.per_token, 1));
+}
+
+// Rows sorted by expert, as the experts' products read them.
+struct Dispatch {
+  Tensor token;    // [R] token of each row, R = T k
+  Tensor place;    // [R] row of each choice (token, k)
+  Tensor counts;   // [E] rows of each expert
+  Tensor ends;     // [E] int32: where each expert's rows end; CUDA
+  std::vector<int64_t> host_counts;  // counts, where the products need them: CPU, float32
+};
+
+Dispatch dispatch(const Tensor& ids, int64_t count, bool on_host) {
+  Dispatch d;
+  const int64_t k = ids.size(1);
+  const Tensor flat = ids.view({-1});
+  const Tensor order = flat.argsort(/*stable=*/true, 0, false);
+  d.token = at::floor_divide(order, k);
+  d.place = at::empty_like(order).scatter_(0, order, at::arange(order.numel(), order.options()));
+  d.counts = at::zeros({count}, flat.options()).scatter_add_(0, flat, at::ones_like(flat));
+  if (on_host) {
+    const Tensor host = d.counts.cpu();
+    const int64_t* p = host.const_data_ptr<int64_t>();
+    d.host_counts.assign(p, p + count);
+  } else {
+    d.ends = d.counts.cumsum(0).to(at::kInt);
+  }
+  return d;
+}
+
+// x [R, K], sorted by expert, times each expert's part of the weight -> [R, N].
+struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
+  // Calls run(part, first row, rows) for the experts that have rows.
+  template <class Run>
+  static void each(const Dispatch& d, const Run& run) {
+    int64_t row = 0;
+    for (size_t e = 0; e < d.host_counts.size(); ++e) {
+      if (d.host_counts[e] > 0) run(static_cast<int64_t>(e), row, d.host_counts[e]);
+      row += d.host_counts[e];
+    }
+  }
+  static Tensor stacked(const Tensor& weight, const Parameter& w) {  // [E, N, K]
+    return weight.view({w.part_count(), w.part_rows(0), w.columns});
+  }
+
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* w,
+                        const std::shared_ptr<Dispatch>& d) {
+    ctx->save_for_backward({x});
+    save_parameter(ctx, w);
+    ctx->saved_data["dispatch"] = at::IValue::make_capsule(c10::make_intrusive<Holder>(d));
+    if (d->ends.defined()) {
+      return at::_grouped_mm(x, stacked(w->value, *w).transpose(1, 2), d->ends);
+    }
+    const Tensor y = at::empty({x.size(0), w->part_rows(0)}, x.options());
+    each(*d, [&](int64_t e, int64_t row, int64_t rows) {
+      product_into(y.narrow(0, row, rows), x.narrow(0, row, rows), *w, e);
+    });
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const Tensor x = ctx->get_saved_variables()[0], g = dy[0].contiguous();
+    const Parameter& w = saved_parameter(ctx);
+    const Dispatch& d =
+        *c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["dispatch"].toCapsule())->held;
+    if (d.ends.defined()) {
+      Tensor grad = stacked(w.grad, w);
+      grad.add_(at::_grouped_mm(g.t(), x, d.ends));
+      return {at::_grouped_mm(g, stacked(w.value, w), d.ends), Tensor(), Tensor()};
+    }
+    const Tensor dx = at::empty_like(x);
+    each(d, [&](int64_t e, int64_t row, int64_t rows) {
+      const Tensor xe = x.narrow(0, row, rows), ge = g.narrow(0, row, rows);
+      product_transposed_into(dx.narrow(0, row, rows), ge, w, e);
+      add_weight_gradient(ge, xe, w, e);
+    });
+    return {dx, Tensor(), Tensor()};
+  }
+
+ private:
+  struct Holder : torch::CustomClassHolder {
+    explicit Holder(std::shared_ptr<Dispatch> d) : held(std::move(d)) {}
+    std::shared_ptr<Dispatch> held;
+  };
+};
+
+// DeepSeek-V3, equations 17 to 20: sum over experts of f_e P_e, f_e the share of a sequence's
+// choices that fell on e times E, P_e the mean of its normalised score; a mean over sequences by
+// their tokens. A shared prefix counts as a sequence.
+Tensor balance_of(const Tensor& z, const Tensor& ids, const ExpertOptions& o,
+                  const std::vector<AttentionSegment>& segments) {
+  Tensor p = o.router == Router::sigmoid ? at::sigmoid(z) : at::softmax(z, 1);  // [T, E]
+  p = p / p.sum(1, true);
+  Tensor total = at::zeros({}, p.options());
+  for (const AttentionSegment& s : segments) {
+    if (s.length == 0) continue;
+    const Tensor chosen = ids.narrow(0, s.begin, s.length).reshape({-1});
+    const Tensor share = at::zeros({o.count}, p.options())
+                             .scatter_add_(0, chosen, at::ones({chosen.size(0)}, p.options()))
+                             .mul_(static_cast<double>(o.count) / static_cast<double>(chosen.size(0)));
+    const Tensor mean = p.narrow(0, s.begin, s.length).mean(0);
+    total = total + (share * mean).sum() * static_cast<double>(s.length);
+  }
+  return total / static_cast<double>(z.size(0));
+}
+
+}  // namespace
+
+Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& config,
+               const ForwardBatch& batch) {
+  const ExpertOptions& o = config.experts;
+  const int64_t t = x.size(0), k = o.per_token;
+  const Tensor z = RouterScores::apply(x, w.router);
+  Tensor ids, weights;  // [T, k]
+  if (x.is_cpu()) {
+    ids = at::empty({t, k}, at::kLong);
+    weights = RouteCpu::apply(z, w.selection, &o, ids);
+  } else {
+    ids = choose(z, w.selection, o);
+    weights = weights_of(z, ids, o).to(x.scalar_type());
+  }
+  const auto plan =
+      std::make_shared<Dispatch>(dispatch(ids, o.count, x.scalar_type() == at::kFloat));
+  if (batch.routing) {
+    batch.routing->counts.push_back(plan->counts);
+    if (at::GradMode::is_enabled()) {
+      const Tensor balance = balance_of(z, ids, o, batch.segments);
+      Tensor& sum = batch.routing->balance;
+      sum = sum.defined() ? sum + balance : balance;
+    }
+  }
+  const Tensor rows = x.index_select(0, plan->token);  // [R, C]
+  const Tensor mixed = gated(ExpertProduct::apply(rows, w.gate_up, plan), config.activation);
+  const Tensor out =
+      ExpertProduct::apply(mixed, w.down, plan).index_select(0, plan->place).view({t, k, x.size(1)});
+  Tensor sum;
+  for (int64_t i = 0; i < k; ++i) {
+    const Tensor part = out.select(1, i) * weights.select(1, i).unsqueeze(1);
+    sum = i == 0 ? part : sum + part;
+  }
+  return sum;
+}
+
+}  // namespace hone::ops

@@ -86,7 +86,7 @@ CASES = {
     "llama-yarn-attention-factor": dict(LLAMA, head_dim=32, **yarn(
         100.0, attention_factor=0.8, beta_fast=1.5, beta_slow=0.25)),
     "llama-yarn-mscale": dict(LLAMA, head_dim=32, **yarn(
-        mscale=1.5, mscale_all_dim=0.5, beta_fast=8, truncate=False)),
+        100.0, mscale=1.5, mscale_all_dim=0.5, beta_fast=1.2, truncate=False)),
     "llama-gelu": dict(LLAMA, hidden_act="gelu"),
     "llama-gelu-tanh": dict(LLAMA, hidden_act="gelu_pytorch_tanh"),
     "llama-relu": dict(LLAMA, hidden_act="relu"),
@@ -98,7 +98,7 @@ CASES = {
                          max_window_layers=1),
     "qwen2-layer-types": dict(QWEN2, num_hidden_layers=3, use_sliding_window=True,
                               sliding_window=6, layer_types=["sliding_attention", "full_attention",
-                                                             "sliding_attention"]),
+                                                             "full_attention"]),
     "qwen2-unused-window": dict(QWEN2, use_sliding_window=False, sliding_window=4,
                                 max_window_layers=0, **yarn()),
     "qwen3-tied": dict(QWEN3, tie_word_embeddings=True, head_dim=24, num_hidden_layers=3),
@@ -123,7 +123,8 @@ CASES = {
                             num_experts_per_tok=3, attention_bias=True, attention_multiplier=0.3),
     "deepseek_v2-lite": dict(DEEPSEEK_V2, q_lora_rank=None, n_shared_experts=2),
     "deepseek_v2-groups": dict(DEEPSEEK_V2, topk_method="group_limited_greedy", n_group=4,
-                               topk_group=2, routed_scaling_factor=2.5, norm_topk_prob=True),
+                               topk_group=2, num_experts_per_tok=3, routed_scaling_factor=2.5,
+                               norm_topk_prob=True),
     "deepseek_v2-yarn": dict(DEEPSEEK_V2, qk_rope_head_dim=16, routed_scaling_factor=1.5, **yarn(
         100.0, mscale=0.707, mscale_all_dim=0.707, beta_fast=32, beta_slow=1)),
     "deepseek_v2-yarn-attention-factor": dict(DEEPSEEK_V2, q_lora_rank=None, qk_rope_head_dim=16,

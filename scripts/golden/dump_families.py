@@ -18,8 +18,9 @@ A file:
   tensors     [name, shape, center, amplitude, norm, samples]: of the gradient of the sum over
               sequences s and t > 0 of -u(salt + "loss" + s, t) * logprobs[t]: its L2 norm and the
               elements mix64(hash64(salt + name) + 2^32 + j) % size; null for what has no gradient
-  mtp         where the file holds modules for multi-token prediction: log-probabilities as
-              transformers' MtpLayer gives them; mtp[d][s][t] = log p(ids[t + d + 2]) of depth d
+  mtp         where the file holds modules for multi-token prediction, what transformers' MtpLayer
+              computes: logprobs[d][s][t] = log p(ids[t + d + 2]) of depth d; gradients: [name,
+              norm, samples] of the sum of -u(salt + "mtp" + d + "loss" + s, t) * logprobs[d][s][t]
 
 Where transformers differs from others, these are its answers: DeepSeek-V2 ignores norm_topk_prob;
 DeepSeek-V3 leaves closed groups out with -inf; Qwen3-MoE's window is that of all layers.
@@ -143,6 +144,8 @@ CASES = {
                                   first_k_dense_replace=0, n_group=2, topk_group=1,
                                   num_experts_per_tok=4, v_head_dim=8),
     "deepseek_v3-mtp": dict(DEEPSEEK_V3, num_mtp_layers=1),
+    "deepseek_v3-mtp-two-tied": dict(DEEPSEEK_V3, num_mtp_layers=2, tie_word_embeddings=True,
+                                     q_lora_rank=None, n_routed_experts=4, n_group=1, topk_group=1),
 }
 
 MASK = (1 << 64) - 1
@@ -263,18 +266,17 @@ def log_probs(model, ids: list[int]) -> torch.Tensor:
     return torch.log_softmax(logits, -1)[:-1].gather(1, torch.tensor(ids[1:]).view(-1, 1)).view(-1)
 
 
-def gradients(model, loss: torch.Tensor, directory: str) -> dict:
+def gradients(model) -> dict:
     """By the names on disk: the gradients are written as if they were the weights. Buffers stay
     what they are and are left out."""
-    model.zero_grad()
-    loss.backward()
     mirror = copy.deepcopy(model)
     with torch.no_grad():
         for p, q in zip(mirror.parameters(), model.parameters()):
             p.copy_(torch.zeros_like(p) if q.grad is None else q.grad)
-    mirror.save_pretrained(directory)
-    with safe_open(f"{directory}/model.safetensors", "np") as f:
-        return {n: f.get_tensor(n) for n in f.keys() if "e_score_correction_bias" not in n}
+    with tempfile.TemporaryDirectory() as directory:
+        mirror.save_pretrained(directory)
+        with safe_open(f"{directory}/model.safetensors", "np") as f:
+            return {n: f.get_tensor(n) for n in f.keys() if "e_score_correction_bias" not in n}
 
 
 def chosen_experts(model, ids: list[int], noise: float) -> list:
@@ -312,45 +314,46 @@ def conditioning(model, sequences: list, expected: list) -> float:
                for ids, e in zip(sequences, expected) if len(ids) > 1)
 
 
-@torch.no_grad()
-def mtp_log_probs(model, values: dict, sequences: list) -> list:
-    """Depth d sees the embedding of token t + d + 1 and the hidden state of depth d - 1 at t, after
-    its norm, and predicts token t + d + 2. transformers ignores the module when it loads a model,
-    and its MtpModel only finds it in layer 61: we fill its MtpLayer by hand."""
+def mtp_layers(model, values: dict) -> list:
+    """[(layer, donor)]. transformers ignores these modules when it loads a model, and its MtpModel
+    finds them in layer 61 only: each MtpLayer gets its block from a model, the donor, in which the
+    block stands as the last layer."""
     config = model.config.get_mtp_config()
     config._attn_implementation = config._experts_implementation = "eager"
-    base = model.model
-    norm = type(base.norm)
-    result = []
-    layers = []
+    last = model.config.num_hidden_layers - 1
+    base, made = model.model, []
     for k in range(config.num_hidden_layers):
-        prefix = f"model.layers.{len(base.layers) + k}."
-        layer = MtpLayer(config, type(base.layers[-1]), norm, k).eval()
-        outer = {"enorm": layer.enorm, "hnorm": layer.hnorm, "eh_proj": layer.eh_proj,
-                 "shared_head.norm": layer.post_norm}
-        for name, module in outer.items():
-            module.weight.copy_(torch.from_numpy(values[prefix + name + ".weight"]))
-        own = {n[len(prefix):]: torch.from_numpy(v) for n, v in values.items()
-               if n.startswith(prefix)}
-        for name, p in [*layer.mtp_block.named_parameters(), *layer.mtp_block.named_buffers()]:
-            if name.endswith("experts.gate_up_proj"):
-                stem = name.removesuffix("gate_up_proj")
-                p.copy_(torch.stack([torch.cat([own[f"{stem}{e}.gate_proj.weight"],
-                                                own[f"{stem}{e}.up_proj.weight"]])
-                                     for e in range(len(p))]))
-            elif name.endswith("experts.down_proj"):
-                stem = name.removesuffix("down_proj")
-                p.copy_(torch.stack([own[f"{stem}{e}.down_proj.weight"] for e in range(len(p))]))
-            else:
-                p.copy_(own[name])
-        layers.append(layer)
+        prefix = f"model.layers.{last + 1 + k}."
+        moved = {n: values[n.replace(f"model.layers.{last}.", prefix)] for n in values
+                 if n.replace(f"model.layers.{last}.", prefix) in values}
+        with tempfile.TemporaryDirectory() as directory:
+            save_file(moved, f"{directory}/model.safetensors", {"format": "pt"})
+            donor = load(directory, model.config.to_dict())
+        layer = MtpLayer(config, type(base.layers[-1]), type(base.norm), k).eval()
+        layer.mtp_block = donor.model.layers[last]
+        with torch.no_grad():
+            for name, module in outer_modules(layer).items():
+                module.weight.copy_(torch.from_numpy(values[f"{prefix}{name}.weight"]))
+        made.append((layer, donor))
+    return made
+
+
+def outer_modules(layer: MtpLayer) -> dict:
+    return {"enorm": layer.enorm, "hnorm": layer.hnorm, "eh_proj": layer.eh_proj,
+            "shared_head.norm": layer.post_norm}
+
+
+def mtp_log_probs(model, layers: list, sequences: list) -> list:
+    """[depth][sequence]: depth d sees the embedding of token t + d + 1 and the hidden state of
+    depth d - 1 at t, after its norm (of the model, for the first), and predicts token t + d + 2."""
+    base, result = model.model, []
     hidden = [base(torch.tensor([ids])).last_hidden_state for ids in sequences]
-    for d, layer in enumerate(layers):
+    for d, (layer, _) in enumerate(layers):
         of_depth = []
         for s, ids in enumerate(sequences):
             n = len(ids) - d - 2
             if n < 1:
-                of_depth.append([])
+                of_depth.append(torch.zeros(0))
                 continue
             embedded = base.embed_tokens(torch.tensor([ids[d + 1:d + 1 + n]]))
             positions = torch.arange(d + 1, d + 1 + n)[None]
@@ -360,8 +363,36 @@ def mtp_log_probs(model, values: dict, sequences: list) -> list:
                               attention_mask=mask, position_ids=positions, past_key_values=None)
             logp = torch.log_softmax(model.lm_head(hidden[s])[0], -1)
             of_depth.append(logp.gather(1, torch.tensor(ids[d + 2:]).view(-1, 1)).view(-1))
-        result.append([rounded(x) for x in of_depth])
+        result.append(of_depth)
     return result
+
+
+def mtp_golden(salt: str, model, values: dict, sequences: list) -> dict:
+    layers = mtp_layers(model, values)
+    expected = mtp_log_probs(model, layers, sequences)
+    loss = 0.0
+    for d, of_depth in enumerate(expected):
+        for s, logp in enumerate(of_depth):
+            loss = loss - (torch.from_numpy(u(f"{salt}mtp{d}loss{s}", len(logp))) * logp).sum()
+    model.zero_grad()
+    loss.backward()
+    grads = gradients(model)
+    last = model.config.num_hidden_layers - 1
+    for k, (layer, donor) in enumerate(layers):
+        prefix = f"model.layers.{last + 1 + k}."
+        grads |= {f"{prefix}{name}.weight": module.weight.grad.numpy()
+                  for name, module in outer_modules(layer).items()}
+        grads |= {n.replace(f"model.layers.{last}.", prefix): g
+                  for n, g in gradients(donor).items() if f"model.layers.{last}." in n}
+    assert set(grads) == {n for n in values if "e_score_correction_bias" not in n}
+    return {"logprobs": [[rounded(x.detach()) for x in of_depth] for of_depth in expected],
+            "gradients": [[n, *norm_and_samples(salt, n, grads[n])] for n in values if n in grads]}
+
+
+def norm_and_samples(salt: str, name: str, gradient: np.ndarray) -> list:
+    flat = gradient.reshape(-1)
+    where = draws(salt + name, SAMPLES, 1 << 32) % np.uint64(flat.size)
+    return [*rounded([np.linalg.norm(flat.astype(np.float64))]), rounded(flat[where])]
 
 
 def rounded(values) -> list:
@@ -394,8 +425,8 @@ def dump(case: str, shape: dict) -> None:
         loss = loss - (torch.from_numpy(u(f"{salt}loss{s}", len(ids)))[1:] * logp).sum()
         exact = chosen_experts(model, ids, 0.0)
         assert exact == chosen_experts(model, ids, 1e-4), "experts hang on rounding: another salt"
-    with tempfile.TemporaryDirectory() as directory:
-        grads = gradients(model, loss, directory)
+    loss.backward()
+    grads = gradients(model)
     # The gradients came back under the names of the weights, whole.
     assert set(grads) == {n for n in shapes if "e_score_correction_bias" not in n}
 
@@ -403,10 +434,8 @@ def dump(case: str, shape: dict) -> None:
     for name, size in (shapes | more).items():
         row = [name, size, *center_and_amplitude(name, size), None, None]
         if name in grads:
-            flat = grads[name].reshape(-1)
             assert list(grads[name].shape) == size
-            where = draws(salt + name, SAMPLES, 1 << 32) % np.uint64(flat.size)
-            row[4:] = [*rounded([np.linalg.norm(flat.astype(np.float64))]), rounded(flat[where])]
+            row[4:] = norm_and_samples(salt, name, grads[name])
         tensors.append(row)
     golden = {"made_by": f"scripts/golden/dump_families.py, torch {torch.__version__}, "
                          f"transformers {transformers.__version__}, eager, float32",
@@ -414,7 +443,7 @@ def dump(case: str, shape: dict) -> None:
               "sequences": [{"ids": ids, "logprobs": rounded(e)}
                             for ids, e in zip(sequences, expected)]}
     if more:
-        golden["mtp"] = mtp_log_probs(model, values, sequences)
+        golden["mtp"] = mtp_golden(salt, model, values, sequences)
     compact = dict(separators=(",", ":"))
     lines = [f"{json.dumps(k)}:{json.dumps(v, **compact)}" for k, v in golden.items()]
     lines.append('"tensors":[\n' + ",\n".join(json.dumps(t, **compact) for t in tensors) + "]")

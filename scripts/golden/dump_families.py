@@ -12,7 +12,8 @@ memory only.
 
 A file:
   config      config.json as transformers 5 wrote it
-  config_v4   the same in the form of transformers 4 and the hub; transformers reads both alike
+  config_v4   the same in the form of transformers 4 and the hub, without what is the default;
+              transformers reads both alike
   salt        of the weights
   sequences   [{ids, logprobs}]: logprobs[t] = log p(ids[t] given ids[<t]), without the first
   tensors     [name, shape, center, amplitude, norm, samples]: of the gradient of the sum over
@@ -223,13 +224,18 @@ def mtp_shapes(shapes: dict, config: dict) -> dict:
 
 
 def old_config(config: dict) -> dict:
-    """The form of transformers 4, with keys as the hub has them."""
-    old = {k: v for k, v in config.items() if k not in (
-        "dtype", "rope_parameters", "layer_types", "pad_token_id", "qk_head_dim")}
+    """The form of transformers 4, with keys as the hub has them and without defaults."""
+    default = AutoConfig.for_model(config["model_type"]).to_dict()
+    kept = ("architectures", "model_type", "num_nextn_predict_layers")
+    dropped = ("dtype", "rope_parameters", "layer_types", "pad_token_id", "qk_head_dim")
+    old = {k: v for k, v in config.items()
+           if k in kept or k not in dropped and (k not in default or default[k] != v)}
     old["transformers_version"] = "4.48.0"
     old["torch_dtype"] = "float32"
     parameters = dict(config["rope_parameters"])
-    old["rope_theta"] = parameters.pop("rope_theta")
+    theta = parameters.pop("rope_theta")
+    if theta != default["rope_parameters"]["rope_theta"]:
+        old["rope_theta"] = theta
     kind = parameters.pop("rope_type")
     # Llama 3 and later say rope_type, everything before says type.
     key = "rope_type" if kind == "llama3" else "type"
@@ -243,13 +249,11 @@ def old_config(config: dict) -> dict:
     if config["model_type"] == "qwen3_moe":
         old["num_experts"] = old.pop("num_local_experts")
     if config["model_type"].startswith("deepseek"):
-        del old["head_dim"]
+        old.pop("head_dim", None)
         old |= {"aux_loss_alpha": 0.001, "seq_aux": True, "ep_size": 1, "moe_layer_freq": 1,
                 "scoring_func": "softmax"}
     if config["model_type"] == "deepseek_v3":
         old |= {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}
-        if old["rope_interleave"]:
-            del old["rope_interleave"]
     return old
 
 
@@ -412,6 +416,8 @@ def dump(case: str, shape: dict) -> None:
         values = weights(salt, shapes | more)
         save_file(values, f"{directory}/model.safetensors", {"format": "pt"})
         old = old_config(written)
+        if "sliding_window" in shape:  # the hub keeps the number of a window that is not used
+            old["sliding_window"] = shape["sliding_window"]
         model_old = load(directory, old)
         model = load(directory, written)
 

@@ -20,8 +20,8 @@ A file:
               sequences s and t > 0 of -u(salt + "loss" + s, t) * logprobs[t]: its L2 norm and the
               elements mix64(hash64(salt + name) + 2^32 + j) % size; null for what has no gradient
   mtp         where the file holds modules for multi-token prediction, what transformers' MtpLayer
-              computes: logprobs[d][s][t] = log p(ids[t + d + 2]) of depth d; gradients: [name,
-              norm, samples] of the sum of -u(salt + "mtp" + d + "loss" + s, t) * logprobs[d][s][t]
+              computes with the first: logprobs of every sequence without the first two tokens, and
+              gradients [name, norm, samples] of a sum over them like that above, with "mtp_loss"
 
 Where transformers differs from others, these are its answers: DeepSeek-V2 ignores norm_topk_prob;
 DeepSeek-V3 leaves closed groups out with -inf; Qwen3-MoE's window is that of all layers.
@@ -318,28 +318,24 @@ def conditioning(model, sequences: list, expected: list) -> float:
                for ids, e in zip(sequences, expected) if len(ids) > 1)
 
 
-def mtp_layers(model, values: dict) -> list:
-    """[(layer, donor)]. transformers ignores these modules when it loads a model, and its MtpModel
-    finds them in layer 61 only: each MtpLayer gets its block from a model, the donor, in which the
-    block stands as the last layer."""
+def mtp_layer(model, values: dict):
+    """(layer, donor). transformers ignores the modules when it loads a model, and its MtpModel
+    finds them in layer 61 only: the first MtpLayer gets its block from a model, the donor, in which
+    that block stands as the last layer."""
     config = model.config.get_mtp_config()
     config._attn_implementation = config._experts_implementation = "eager"
-    last = model.config.num_hidden_layers - 1
-    base, made = model.model, []
-    for k in range(config.num_hidden_layers):
-        prefix = f"model.layers.{last + 1 + k}."
-        moved = {n: values[n.replace(f"model.layers.{last}.", prefix)] for n in values
-                 if n.replace(f"model.layers.{last}.", prefix) in values}
-        with tempfile.TemporaryDirectory() as directory:
-            save_file(moved, f"{directory}/model.safetensors", {"format": "pt"})
-            donor = load(directory, model.config.to_dict())
-        layer = MtpLayer(config, type(base.layers[-1]), type(base.norm), k).eval()
-        layer.mtp_block = donor.model.layers[last]
-        with torch.no_grad():
-            for name, module in outer_modules(layer).items():
-                module.weight.copy_(torch.from_numpy(values[f"{prefix}{name}.weight"]))
-        made.append((layer, donor))
-    return made
+    prefix = f"model.layers.{model.config.num_hidden_layers}."
+    own = f"model.layers.{model.config.num_hidden_layers - 1}."
+    moved = {n: values[n.replace(own, prefix)] for n in values if n.replace(own, prefix) in values}
+    with tempfile.TemporaryDirectory() as directory:
+        save_file(moved, f"{directory}/model.safetensors", {"format": "pt"})
+        donor = load(directory, model.config.to_dict())
+    layer = MtpLayer(config, type(model.model.layers[-1]), type(model.model.norm), 0).eval()
+    layer.mtp_block = donor.model.layers[-1]
+    with torch.no_grad():
+        for name, module in outer_modules(layer).items():
+            module.weight.copy_(torch.from_numpy(values[f"{prefix}{name}.weight"]))
+    return layer, donor
 
 
 def outer_modules(layer: MtpLayer) -> dict:
@@ -347,49 +343,37 @@ def outer_modules(layer: MtpLayer) -> dict:
             "shared_head.norm": layer.post_norm}
 
 
-def mtp_log_probs(model, layers: list, sequences: list) -> list:
-    """[depth][sequence]: depth d sees the embedding of token t + d + 1 and the hidden state of
-    depth d - 1 at t, after its norm (of the model, for the first), and predicts token t + d + 2."""
-    base, result = model.model, []
-    hidden = [base(torch.tensor([ids])).last_hidden_state for ids in sequences]
-    for d, (layer, _) in enumerate(layers):
-        of_depth = []
-        for s, ids in enumerate(sequences):
-            n = len(ids) - d - 2
-            if n < 1:
-                of_depth.append(torch.zeros(0))
-                continue
-            embedded = base.embed_tokens(torch.tensor([ids[d + 1:d + 1 + n]]))
-            positions = torch.arange(d + 1, d + 1 + n)[None]
-            mask = torch.full((n, n), float("-inf")).triu(1)[None, None]
-            hidden[s] = layer(embedded, hidden[s][:, :n],
-                              position_embeddings=base.rotary_emb(embedded, positions),
-                              attention_mask=mask, position_ids=positions, past_key_values=None)
-            logp = torch.log_softmax(model.lm_head(hidden[s])[0], -1)
-            of_depth.append(logp.gather(1, torch.tensor(ids[d + 2:]).view(-1, 1)).view(-1))
-        result.append(of_depth)
-    return result
+def mtp_log_probs(model, layer: MtpLayer, ids: list[int]) -> torch.Tensor:
+    """The module sees the model's last hidden state at t, after the norm, and the embedding of
+    token t + 1, and predicts token t + 2."""
+    n = len(ids) - 2
+    if n < 1:
+        return torch.zeros(0)
+    embedded = model.model.embed_tokens(torch.tensor([ids[1:-1]]))
+    positions = torch.arange(1, n + 1)[None]
+    hidden = layer(embedded, model.model(torch.tensor([ids])).last_hidden_state[:, :n],
+                   position_embeddings=model.model.rotary_emb(embedded, positions),
+                   attention_mask=torch.full((n, n), float("-inf")).triu(1)[None, None],
+                   position_ids=positions, past_key_values=None)
+    logp = torch.log_softmax(model.lm_head(hidden)[0], -1)
+    return logp.gather(1, torch.tensor(ids[2:]).view(-1, 1)).view(-1)
 
 
 def mtp_golden(salt: str, model, values: dict, sequences: list) -> dict:
-    layers = mtp_layers(model, values)
-    expected = mtp_log_probs(model, layers, sequences)
+    layer, donor = mtp_layer(model, values)
+    expected = [mtp_log_probs(model, layer, ids) for ids in sequences]
     loss = 0.0
-    for d, of_depth in enumerate(expected):
-        for s, logp in enumerate(of_depth):
-            loss = loss - (torch.from_numpy(u(f"{salt}mtp{d}loss{s}", len(logp))) * logp).sum()
+    for s, (ids, logp) in enumerate(zip(sequences, expected)):
+        loss = loss - (torch.from_numpy(u(f"{salt}mtp_loss{s}", len(ids)))[2:] * logp).sum()
     model.zero_grad()
     loss.backward()
     grads = gradients(model)
-    last = model.config.num_hidden_layers - 1
-    for k, (layer, donor) in enumerate(layers):
-        prefix = f"model.layers.{last + 1 + k}."
-        grads |= {f"{prefix}{name}.weight": module.weight.grad.numpy()
-                  for name, module in outer_modules(layer).items()}
-        grads |= {n.replace(f"model.layers.{last}.", prefix): g
-                  for n, g in gradients(donor).items() if f"model.layers.{last}." in n}
-    assert set(grads) == {n for n in values if "e_score_correction_bias" not in n}
-    return {"logprobs": [[rounded(x.detach()) for x in of_depth] for of_depth in expected],
+    prefix = f"model.layers.{model.config.num_hidden_layers}."
+    own = f"model.layers.{model.config.num_hidden_layers - 1}."
+    grads |= {f"{prefix}{name}.weight": module.weight.grad.numpy()
+              for name, module in outer_modules(layer).items()}
+    grads |= {n.replace(own, prefix): g for n, g in gradients(donor).items() if own in n}
+    return {"logprobs": [rounded(e.detach()) for e in expected],
             "gradients": [[n, *norm_and_samples(salt, n, grads[n])] for n in values if n in grads]}
 
 

@@ -99,12 +99,13 @@ double worst_difference(const Transformer& model, const Json& golden) {
   return worst;
 }
 
-// All sequences of a golden packed side by side, and the loss that it weighs them with.
+// All sequences of a golden packed side by side, and a loss of the log-probabilities of their
+// tokens, as predicted `ahead` tokens before, that weighs them with draws by the name `weights`.
 struct PackedLoss {
   ForwardBatch batch;
-  at::Tensor rows, targets, dlogp;
+  at::Tensor next_tokens, rows, targets, dlogp;
 
-  explicit PackedLoss(const Json& golden) {
+  PackedLoss(const Json& golden, const std::string& weights, size_t ahead) {
     std::vector<int64_t> tokens, positions, row, target;
     std::vector<float> weight;
     const auto salt = golden["salt"].get<std::string>();
@@ -115,19 +116,49 @@ struct PackedLoss {
       for (size_t t = 0; t < ids.size(); ++t) {
         tokens.push_back(ids[t]);
         positions.push_back(static_cast<int64_t>(t));
-        if (t == 0) continue;
-        row.push_back(begin + static_cast<int64_t>(t) - 1);
+        if (t < ahead) continue;
+        row.push_back(begin + static_cast<int64_t>(t - ahead));
         target.push_back(ids[t]);
-        weight.push_back(-uniform(cat(salt, "loss", s), t));
+        weight.push_back(-uniform(cat(salt, weights, s), t));
       }
     }
     batch.tokens = at::tensor(tokens, at::kLong);
     batch.positions = at::tensor(positions, at::kLong);
+    next_tokens = batch.tokens.roll(-1);  // what stands behind an end is seen by no row that counts
     rows = at::tensor(row, at::kLong);
     targets = at::tensor(target, at::kLong);
     dlogp = at::tensor(weight, at::kFloat);
   }
 };
+
+// A norm may be off by a part of 1e-4 of itself. An element may be off by a part of 1e-4 of itself
+// or, where it is smaller than that, of the tensor's root mean square: it is a sum of terms of that
+// size that cancel.
+void check_gradient(const at::Tensor& gradient, const std::string& draws, double norm,
+                    const Json& samples) {
+  const double found_norm = gradient.to(at::kDouble).norm().item<double>();
+  INFO("norm " << norm << ", found " << found_norm);
+  CHECK(std::fabs(found_norm - norm) <= kGradientTolerance * norm);
+  const double typical = norm / std::sqrt(static_cast<double>(gradient.numel()));
+  for (size_t j = 0; j < samples.size(); ++j) {
+    const uint64_t i =
+        mix64(hash64(draws) + (uint64_t{1} << 32) + j) % static_cast<uint64_t>(gradient.numel());
+    const double wanted = samples[j].get<double>();
+    const double found = gradient[static_cast<int64_t>(i)].item<double>();
+    INFO("element " << i << ": expected " << wanted << ", found " << found);
+    CHECK(std::fabs(found - wanted) <= kGradientTolerance * std::max(std::fabs(wanted), typical));
+  }
+}
+
+// By the names in the file, flat. What is not learned has none.
+std::map<std::string, at::Tensor> gradients_of(const Transformer& model) {
+  std::map<std::string, at::Tensor> gradients;
+  for (const NamedTensor& t : model.weights().tensors()) {
+    if (!t.parameter->learned) continue;
+    gradients[t.name] = WeightArena::view(model.weights().grad(), t).reshape({-1});
+  }
+  return gradients;
+}
 
 }  // namespace
 
@@ -149,47 +180,61 @@ TEST_CASE("a config in the form of transformers 4 means the same model") {
   }
 }
 
-// A norm may be off by a part of 1e-4 of itself. An element may be off by a part of 1e-4 of itself
-// or, where it is smaller than that, of the tensor's root mean square: it is a sum of terms of that
-// size that cancel.
 TEST_CASE("every family's gradients are those of transformers") {
   for (const std::string& name : cases()) {
     DYNAMIC_SECTION(name) {
       const Json golden = golden_of(name);
       const auto model = load(golden, "config", true);
-      const PackedLoss loss(golden);
+      const PackedLoss loss(golden, "loss", 1);
       {
         const at::AutoGradMode with_grad(true);
         const at::Tensor hidden = model->forward(loss.batch).index_select(0, loss.rows);
         torch::autograd::backward({model->log_probs(hidden, loss.targets).logp}, {loss.dlogp});
       }
-      std::map<std::string, at::Tensor> gradients;
-      for (const NamedTensor& t : model->weights().tensors()) {
-        gradients[t.name] = WeightArena::view(model->weights().grad(), t).reshape({-1});
-      }
-      const auto salt = golden["salt"].get<std::string>();
+      auto gradients = gradients_of(*model);
       for (const Json& t : golden["tensors"]) {
         const auto tensor = t[0].get<std::string>();
         INFO(tensor);
-        if (t[4].is_null()) {  // a buffer, or a module that this loss does not see
-          if (gradients.count(tensor)) CHECK(gradients[tensor].abs().max().item<double>() == 0);
-          continue;
+        if (!t[4].is_null()) {
+          REQUIRE(gradients.count(tensor));
+          check_gradient(gradients[tensor], golden["salt"].get<std::string>() + tensor,
+                         t[4].get<double>(), t[5]);
+        } else if (gradients.count(tensor)) {  // of a module that this loss does not see
+          CHECK(gradients[tensor].abs().max().item<double>() == 0);
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("multi-token prediction and its gradients are those of transformers") {
+  for (const std::string& name : cases()) {
+    const Json golden = golden_of(name);
+    if (!golden.contains("mtp")) continue;
+    DYNAMIC_SECTION(name) {
+      const auto model = load(golden, "config", true);
+      const PackedLoss loss(golden, "mtp_loss", 2);
+      at::Tensor logp;
+      {
+        const at::AutoGradMode with_grad(true);
+        const at::Tensor hidden =
+            model->predict_ahead(model->forward(loss.batch), loss.next_tokens, loss.batch);
+        logp = model->log_probs(hidden.index_select(0, loss.rows), loss.targets).logp;
+        torch::autograd::backward({logp}, {loss.dlogp});
+      }
+      std::vector<double> wanted;
+      for (const Json& s : golden["mtp"]["logprobs"]) {
+        for (const Json& x : s) wanted.push_back(x.get<double>());
+      }
+      const at::Tensor difference = logp.detach().to(at::kDouble) - at::tensor(wanted, at::kDouble);
+      CHECK(difference.abs().max().item<double>() < kTolerance);
+      auto gradients = gradients_of(*model);
+      for (const Json& t : golden["mtp"]["gradients"]) {
+        const auto tensor = t[0].get<std::string>();
+        INFO(tensor);
         REQUIRE(gradients.count(tensor));
-        const at::Tensor& gradient = gradients[tensor];
-        const double norm = t[4].get<double>();
-        const auto size = static_cast<double>(gradient.numel());
-        CHECK(std::fabs(gradient.to(at::kDouble).norm().item<double>() - norm) <=
-              kGradientTolerance * norm);
-        for (size_t j = 0; j < t[5].size(); ++j) {
-          const uint64_t i = mix64(hash64(salt + tensor) + (uint64_t{1} << 32) + j) %
-                             static_cast<uint64_t>(gradient.numel());
-          const double wanted = t[5][j].get<double>();
-          const double found = gradient[static_cast<int64_t>(i)].item<double>();
-          INFO("element " << i << ": expected " << wanted << ", found " << found);
-          CHECK(std::fabs(found - wanted) <=
-                kGradientTolerance * std::max(std::fabs(wanted), norm / std::sqrt(size)));
-        }
+        check_gradient(gradients[tensor], golden["salt"].get<std::string>() + tensor,
+                       t[1].get<double>(), t[2]);
       }
     }
   }

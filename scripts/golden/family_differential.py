@@ -162,11 +162,10 @@ def hone(program, arguments, rows):
 
 
 @torch.no_grad()
-def compare(program, directory, written, draw):
+def compare(program, directory, written, tokenizer, draw):
     """(worst difference of log-probabilities, worst regret of a greedy token, "" or "tie" or what
     is wrong)"""
     model = load(directory, written)
-    tokenizer = AutoTokenizer.from_pretrained(directory)
     sequences = [[draw.randrange(written["vocab_size"]) for _ in range(n)]
                  for n in (1, 2, draw.randint(3, 40), draw.randint(40, CONTEXT))]
     found = [r["logprobs"] for r in hone(program, ["logprobs", directory],
@@ -213,18 +212,19 @@ def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    vocab = len(AutoTokenizer.from_pretrained(TOKENIZER))
+    # Not from the directories: transformers has a kind of tokenizer of its own for some families.
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     program = str(Path(options.hone).resolve())
     bad = 0
     for family in options.families or families:
         worst, regret, ties = 0.0, 0.0, 0
         for i in range(options.count):
             draw = random.Random(f"{family} {options.seed} {i}")
-            config = random_config(family, draw, vocab)
+            config = random_config(family, draw, len(tokenizer))
             with tempfile.TemporaryDirectory() as directory:
                 written = write_model(config, directory, draw)
                 try:
-                    w, r, verdict = compare(program, directory, written, draw)
+                    w, r, verdict = compare(program, directory, written, tokenizer, draw)
                 except RuntimeError as error:
                     w, r, verdict = 0.0, 0.0, f"refused: {error}"
             if verdict == "tie":

@@ -12,12 +12,11 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/safetensors.h"
 #include "model/transformer.h"
 #include "train/optimizer.h"
 
 namespace hone {
-
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // Writes checkpoints/step-NNNNNN and removes all but the newest `keep`. `more` are tensors beside
 // weights and moments (a refreshed reference). Throws RunError; the earlier ones stay.

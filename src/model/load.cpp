@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "model/safetensors.h"
 #include "model/transformer.h"
@@ -200,6 +201,14 @@ void copy_model(const std::string& source, const std::string& directory,
     write_model_weights(directory, tensors, dtype, shard_bytes);
     write_small_files(directory, configs, source, dtype);
   });
+}
+
+std::map<std::string, std::string> weight_hashes(const std::string& directory) {
+  std::map<std::string, std::string> hashes;
+  for (const std::string& path : SafetensorsDirectory(directory).paths()) {
+    hashes[fs::path(path).filename().string()] = sha256_file(path);
+  }
+  return hashes;
 }
 
 }  // namespace hone

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -16,5 +17,8 @@ namespace hone {
 // known family, RunError where writing fails.
 void copy_model(const std::string& source, const std::string& directory,
                 std::optional<at::ScalarType> dtype, int64_t shard_bytes);
+
+// SHA-256 by file name of the weights of a model directory, for provenance.
+std::map<std::string, std::string> weight_hashes(const std::string& directory);
 
 }  // namespace hone

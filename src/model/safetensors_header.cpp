@@ -11,7 +11,7 @@
 namespace hone {
 namespace {
 
-constexpr size_t kLargestRank = 64;               // PyTorch's own limit
+constexpr size_t kLargestRank = 64;  // PyTorch's own limit
 
 // Takes the header's JSON piece by piece. Only the one form that a header has is accepted, so a
 // hostile one is left at its first strange byte and no tree of it is ever built.
@@ -219,10 +219,10 @@ std::map<std::string, TensorEntry> read_safetensors_header(std::string_view byte
 
 int dtype_bits(std::string_view dtype) {
   static const std::map<std::string_view, int> bits = {
-      {"BOOL", 8},   {"U8", 8},      {"I8", 8},       {"F8_E4M3", 8}, {"F8_E5M2", 8},
-      {"I16", 16},   {"U16", 16},    {"F16", 16},     {"BF16", 16},   {"F8_E8M0", 8},
-      {"I32", 32},   {"U32", 32},    {"F32", 32},     {"I64", 64},    {"U64", 64},
-      {"F64", 64},   {"C64", 64},    {"F4", 4},       {"F6_E2M3", 6}, {"F6_E3M2", 6},
+      {"BOOL", 8},   {"U8", 8},          {"I8", 8},         {"F8_E4M3", 8}, {"F8_E5M2", 8},
+      {"I16", 16},   {"U16", 16},        {"F16", 16},       {"BF16", 16},   {"F8_E8M0", 8},
+      {"I32", 32},   {"U32", 32},        {"F32", 32},       {"I64", 64},    {"U64", 64},
+      {"F64", 64},   {"C64", 64},        {"F4", 4},         {"F6_E2M3", 6}, {"F6_E3M2", 6},
       {"C128", 128}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}};
   const auto found = bits.find(dtype);
   return found == bits.end() ? 0 : found->second;
@@ -256,8 +256,8 @@ std::map<std::string, std::string> read_safetensors_index(std::string_view text,
   std::map<std::string, std::string> files;
   for (const auto& [name, value] : index["weight_map"].items()) {
     const std::string file = value.is_string() ? value.get<std::string>() : "";
-    const bool plain = file.ends_with(".safetensors") && file.find('/') == file.npos &&
-                       shown(file) == file;
+    const bool plain =
+        file.ends_with(".safetensors") && file.find('/') == file.npos && shown(file) == file;
     if (!plain) {
       throw UserError(cat(path, ": ", shown(name),
                           ": expected the name of a *.safetensors file of the same directory, "

@@ -197,8 +197,17 @@ void copy_model(const std::string& source, const std::string& directory,
   const SafetensorsDirectory files(source);
   NamedTensors tensors;
   for (const auto& [name, file] : files.tensors()) tensors.emplace_back(name, file->tensor(name));
+  // In the order of the files, in which they are best read; so the copy of one is the same bytes.
+  std::sort(tensors.begin(), tensors.end(), [&](const auto& a, const auto& b) {
+    const auto place = [&](const std::string& name) {
+      const SafetensorsFile* file = files.find(name);
+      return std::pair(file->path(), file->entries().at(name).begin);
+    };
+    return place(a.first) < place(b.first);
+  });
   fill_directory(directory, [&] {
-    write_model_weights(directory, tensors, dtype, shard_bytes);
+    write_model_weights(directory, tensors, dtype, shard_bytes,
+                        [&](const std::string& name) { files.find(name)->release(name); });
     write_small_files(directory, configs, source, dtype);
   });
 }

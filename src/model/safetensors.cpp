@@ -62,15 +62,15 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
   struct stat st {};
   ::fstat(fd, &st);
   const auto size = static_cast<size_t>(st.st_size);
-  void* address = MAP_FAILED;
-  if (S_ISREG(st.st_mode) && size > 0) {
-    address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (!S_ISREG(st.st_mode)) {
+    ::close(fd);
+    throw UserError(cat(path, ": expected a file, found something else"));
   }
+  void* address = size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
+  const int error = errno;
   ::close(fd);
-  if (!S_ISREG(st.st_mode)) throw UserError(cat(path, ": expected a file, found something else"));
-  if (size > 0 && address == MAP_FAILED) {
-    throw UserError(cat(path, ": cannot be mapped: ", std::strerror(errno)));
-  }
+  if (address == MAP_FAILED)
+    throw UserError(cat(path, ": cannot be mapped: ", std::strerror(error)));
   if (size > 0) map_ = std::shared_ptr<void>(address, [size](void* p) { ::munmap(p, size); });
   entries_ = read_safetensors_header({static_cast<const char*>(map_.get()), size}, path);
 }
@@ -104,12 +104,16 @@ void SafetensorsFile::copy_to(const std::string& name, const at::Tensor& to) con
   const TensorEntry& e = entries_.at(name);
   const Pieces from(tensor(name));
   const at::Tensor target = to.dim() > 0 ? to : to.view({1});
-  const int threads = to.device().is_cpu() ? kernels::num_threads() : 1;
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (int64_t i = 0; i < from.count; ++i) {
+  const auto copy_piece = [&](int64_t i) {
     target.narrow(0, from.begin(i), from.size(i)).copy_(from[i]);
     const int64_t begin = e.begin + from.begin(i) * from.row_bytes;
     release_bytes(begin, begin + from.size(i) * from.row_bytes);
+  };
+  if (to.device().is_cpu()) {
+#pragma omp parallel for num_threads(kernels::num_threads()) schedule(dynamic)
+    for (int64_t i = 0; i < from.count; ++i) copy_piece(i);
+  } else {  // not in a parallel region, which no exception of the device may leave
+    for (int64_t i = 0; i < from.count; ++i) copy_piece(i);
   }
 }
 
@@ -244,7 +248,8 @@ int64_t written_bytes(const at::Tensor& t, std::optional<at::ScalarType> dtype) 
 
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata,
-                       std::optional<at::ScalarType> dtype) {
+                       std::optional<at::ScalarType> dtype,
+                       const std::function<void(const std::string&)>& written) {
   // Wide elements first, as the reference implementation: every tensor is aligned to its elements.
   NamedTensors ordered = tensors;
   std::stable_sort(ordered.begin(), ordered.end(), [&](const auto& a, const auto& b) {
@@ -277,12 +282,14 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
       const at::Tensor piece = pieces[i].to(at::kCPU, written_dtype(t, dtype)).contiguous();
       file.write({static_cast<const char*>(piece.const_data_ptr()), piece.nbytes()});
     }
+    if (written) written(name);
   }
   file.commit();
 }
 
 void write_model_weights(const std::string& directory, const NamedTensors& tensors,
-                         std::optional<at::ScalarType> dtype, int64_t shard_bytes) {
+                         std::optional<at::ScalarType> dtype, int64_t shard_bytes,
+                         const std::function<void(const std::string&)>& written) {
   std::vector<NamedTensors> shards(1);
   int64_t total_bytes = 0, total_numel = 0, bytes = 0;  // bytes: of the last shard
   for (const auto& [name, t] : tensors) {
@@ -298,24 +305,24 @@ void write_model_weights(const std::string& directory, const NamedTensors& tenso
   }
   const std::map<std::string, std::string> metadata = {{"format", "pt"}};
   if (shards.size() == 1) {
-    write_safetensors(directory + "/model.safetensors", tensors, metadata, dtype);
+    write_safetensors(directory + "/model.safetensors", tensors, metadata, dtype, written);
     return;
   }
   nlohmann::json index = {
       {"metadata", {{"total_size", total_bytes}, {"total_parameters", total_numel}}}};
-  std::vector<std::string> written;
+  std::vector<std::string> paths;
   try {
     for (size_t i = 0; i < shards.size(); ++i) {
       char file[64];
       std::snprintf(file, sizeof file, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
       for (const auto& entry : shards[i]) index["weight_map"][entry.first] = file;
-      written.push_back(directory + "/" + file);
-      write_safetensors(written.back(), shards[i], metadata, dtype);
+      paths.push_back(directory + "/" + file);
+      write_safetensors(paths.back(), shards[i], metadata, dtype, written);
     }
     write_file_atomic(directory + "/model.safetensors.index.json", index.dump(2) + "\n");
   } catch (...) {
     std::error_code ec;
-    for (const std::string& path : written) fs::remove(path, ec);
+    for (const std::string& path : paths) fs::remove(path, ec);
     throw;
   }
 }

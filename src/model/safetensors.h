@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -69,10 +70,12 @@ class SafetensorsDirectory {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // Writes the tensors (any device, contiguous or not) piece by piece, atomically; those of a float
-// dtype become `dtype` on the way where one is given. Throws RunError and leaves no half file.
+// dtype become `dtype` on the way where one is given. `written` is called with the name of each
+// tensor that is no longer needed. Throws RunError and leaves no half file.
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata,
-                       std::optional<at::ScalarType> dtype = std::nullopt);
+                       std::optional<at::ScalarType> dtype = std::nullopt,
+                       const std::function<void(const std::string&)>& written = {});
 
 constexpr int64_t kShardBytes = 5'000'000'000;
 
@@ -80,6 +83,7 @@ constexpr int64_t kShardBytes = 5'000'000'000;
 // had more than `shard_bytes`, shards model-00001-of-0000N.safetensors and their index. On a
 // RunError none of them is left.
 void write_model_weights(const std::string& directory, const NamedTensors& tensors,
-                         std::optional<at::ScalarType> dtype, int64_t shard_bytes = kShardBytes);
+                         std::optional<at::ScalarType> dtype, int64_t shard_bytes = kShardBytes,
+                         const std::function<void(const std::string&)>& written = {});
 
 }  // namespace hone

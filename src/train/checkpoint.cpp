@@ -25,6 +25,7 @@ std::string step_name(int64_t step) {
   return name;
 }
 
+constexpr const char* kModel = "/model";
 constexpr const char* kOptimizerFile = "/optimizer.safetensors";
 
 // Throws UserError naming what is wrong with the checkpoint.
@@ -61,7 +62,7 @@ void restore(const std::string& path, Transformer& model, Optimizer& optimizer,
     file->check(name, to);
     copies.push_back({file, name, to});
   };
-  const SafetensorsDirectory weights(path);
+  const SafetensorsDirectory weights(path + kModel);
   for (const NamedTensor& t : model.weights().tensors()) {
     take(weights.find(t.name), t.name, WeightArena::view(model.weights().master(), t));
   }
@@ -117,7 +118,7 @@ void save_checkpoint(const std::string& directory, int64_t step, const Transform
   fs::create_directories(temporary, ec);
   if (ec) throw RunError(cat(temporary, ": cannot be made: ", ec.message()));
   try {
-    save_model(model, temporary, tokenizer_directory, at::kFloat);
+    save_model(model, temporary + kModel, tokenizer_directory, at::kFloat);
     NamedTensors tensors = optimizer.state();
     tensors.insert(tensors.end(), more.begin(), more.end());
     write_safetensors(temporary + kOptimizerFile, tensors, {});
@@ -125,9 +126,10 @@ void save_checkpoint(const std::string& directory, int64_t step, const Transform
     full["step"] = step;
     full["updates"] = optimizer.updates();
     std::map<std::string, std::string> sums;
-    for (const auto& entry : fs::directory_iterator(temporary)) {
+    for (const auto& entry : fs::recursive_directory_iterator(temporary)) {
       if (entry.path().extension() != ".safetensors") continue;
-      sums[entry.path().filename().string()] = sha256_file(entry.path().string());
+      sums[entry.path().lexically_relative(temporary).string()] =
+          sha256_file(entry.path().string());
     }
     full["sha256"] = sums;
     kill_point("checkpoint_middle");

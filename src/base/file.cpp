@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 
@@ -51,8 +52,9 @@ void for_each_line(const std::string& path,
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const char* what) {
-  throw RunError(cat(path, ": cannot ", what, ": ", std::strerror(errno),
-                     errno == ENOSPC ? "; free some space and go on with --resume" : ""));
+  throw RunError(
+      cat(path, ": cannot ", what, ": ", std::strerror(errno),
+          errno == ENOSPC ? "; free some space and call again, a run with --resume" : ""));
 }
 
 void write_all(int fd, std::string_view bytes, const std::string& path) {
@@ -76,22 +78,31 @@ void sync_path(const std::string& path) {
   if (rc != 0) fail(path, "sync");
 }
 
-void write_file_atomic(const std::string& path, std::string_view bytes) {
-  const std::string temporary = path + ".tmp";
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) fail(temporary, "create");
-  try {
-    write_all(fd, bytes, temporary);
-    if (::fsync(fd) != 0) fail(temporary, "sync");
-  } catch (...) {
-    ::close(fd);
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  ::close(fd);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "rename into place");
-  const std::string parent = fs::path(path).parent_path().string();
+AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp") {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail(temporary_, "create");
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::string_view bytes) { write_all(fd_, bytes, temporary_); }
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) fail(temporary_, "sync");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "rename into place");
+  ::close(std::exchange(fd_, -1));
+  const std::string parent = fs::path(path_).parent_path().string();
   sync_path(parent.empty() ? "." : parent);
+}
+
+void write_file_atomic(const std::string& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
 }
 
 LineWriter::LineWriter(const std::string& path, int64_t truncate_at) : path_(path) {

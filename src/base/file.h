@@ -20,6 +20,21 @@ void for_each_line(const std::string& path,
 // directory. Throws RunError (disk full, no permission) and leaves the old file.
 void write_file_atomic(const std::string& path, std::string_view bytes);
 
+// The same for a file that is written piece by piece.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();  // without `commit` nothing is left
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(std::string_view bytes);
+  void commit();
+
+ private:
+  std::string path_, temporary_;
+  int fd_ = -1;
+};
+
 // fsync of a file or directory; throws RunError.
 void sync_path(const std::string& path);
 

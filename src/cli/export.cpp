@@ -1,51 +1,102 @@
 // hone export: a run's model, or a checkpoint, as a Hugging Face directory.
-#include <ATen/ATen.h>
-
+#include <charconv>
 #include <filesystem>
+#include <optional>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
-#include "model/transformer.h"
+#include "model/config.h"
+#include "model/load.h"
+#include "train/checkpoint.h"
 
 namespace hone {
 namespace fs = std::filesystem;
 namespace {
 
 struct Options {
-  std::string source, out, dtype = "auto";
+  std::string source, out, dtype = "auto", max_shard_size = "5GB";
   OutputOptions output;
 };
 
-// What the files of `directory` hold.
-at::ScalarType stored_dtype(const std::string& directory) {
-  const Json config = Json::parse(read_file(directory + "/config.json"), nullptr, false);
-  for (const char* key : {"dtype", "torch_dtype"}) {
-    if (config.is_object() && config.value(key, Json()) == "bfloat16") return at::kBFloat16;
+std::optional<at::ScalarType> choose_dtype(const std::string& dtype) {
+  if (dtype == "auto") return std::nullopt;
+  if (dtype == "float32") return at::kFloat;
+  if (dtype == "bfloat16") return at::kBFloat16;
+  if (dtype == "float16") return at::kHalf;
+  throw UserError(cat("--dtype: expected auto, float32, bfloat16 or float16, found '", dtype, "'"));
+}
+
+// "5GB" as transformers reads it: decimal units.
+int64_t read_size(const std::string& text) {
+  int64_t size = 0;
+  const char* end = text.data() + text.size();
+  const auto [unit, failure] = std::from_chars(text.data(), end, size);
+  for (const auto& [name, bytes] :
+       {std::pair{"", int64_t{1}}, {"KB", 1'000}, {"MB", 1'000'000}, {"GB", 1'000'000'000}}) {
+    if (failure == std::errc() && size > 0 && size <= 1'000'000'000 &&
+        std::string(unit, end) == name)
+      return size * bytes;
   }
-  return at::kFloat;
+  throw UserError(
+      cat("--max-shard-size: expected a size such as 5GB or 500MB, found '", text, "'"));
 }
 
-at::ScalarType choose_dtype(const Options& o, const std::string& directory) {
-  if (o.dtype == "auto") return stored_dtype(directory);
-  if (o.dtype == "float32") return at::kFloat;
-  if (o.dtype == "bfloat16") return at::kBFloat16;
-  throw UserError(cat("--dtype: expected auto, float32 or bfloat16, found '", o.dtype, "'"));
+// The run that a model or checkpoint directory is part of, or an earlier export's directory: the
+// nearest above with a recipe and what came of it. Empty: there is none.
+std::string find_run(const std::string& directory) {
+  fs::path path = fs::weakly_canonical(directory);
+  constexpr int kDeepest = 5;  // RUN/stages/01-zero/checkpoints/step-000100/model
+  for (int i = 0; i <= kDeepest; ++i, path = path.parent_path()) {
+    const bool is_run = fs::exists(path / "metrics.jsonl") || fs::exists(path / "provenance.json");
+    if (is_run && fs::exists(path / "recipe.yaml")) return path.string();
+  }
+  return "";
 }
 
-std::string model_card(const Options& o, const ModelConfig& config, at::ScalarType dtype) {
-  const std::string name = fs::path(o.out).lexically_normal().filename().string();
-  const std::string form = fs::exists(o.out + "/hone.json")
-                               ? "\nhone.json tells how this model wants its prompts.\n"
-                               : "";
+// What the model was made from, as far as it is known here.
+Json provenance(const Options& o, const std::string& source, const std::string& exported,
+                const std::string& run) {
+  Json j = {{"exported_from", o.source},
+            {"program_sha256", sha256_file("/proc/self/exe")},
+            {"source_weights_sha256", weight_hashes(source)},
+            {"weights_sha256", weight_hashes(exported)}};
+  if (run.empty()) return j;
+  j["recipe_sha256"] = sha256_file(run + "/recipe.yaml");
+  if (fs::exists(run + "/provenance.json")) {  // written when a run is finished
+    j["run"] = Json::parse(read_file(run + "/provenance.json"), nullptr, false);
+    if (j["run"].is_discarded()) throw UserError(cat(run, "/provenance.json: not valid JSON"));
+  }
+  return j;
+}
+
+std::string model_card(const Options& o, const ModelConfig& config, const std::string& exported,
+                       const Json& provenance) {
+  const std::string name = fs::absolute(o.out).lexically_normal().filename().string();
+  const Json written = Json::parse(read_file(exported + "/config.json"));
+  const Json dtype = written.value("dtype", written.value("torch_dtype", Json()));
+  std::string more;
+  if (fs::exists(exported + "/recipe.yaml")) {
+    more += "- recipe.yaml: the recipe that it was trained by, with every default filled in\n";
+  }
+  more += "- provenance.json: SHA-256 of these weights and of what they were made from\n";
+  if (fs::exists(exported + "/hone.json")) {
+    more += "- hone.json: how this model wants its prompts\n";
+  }
+  if (provenance.contains("run") && provenance["run"].contains("models")) {
+    for (const auto& [base, hashes] : provenance["run"]["models"].items()) {
+      more += cat("- trained from: ", base, "\n");
+    }
+  }
   return cat("---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [hone]\n---\n",
              "# ", name.empty() ? "model" : name, "\n\nTrained with hone; exported from `",
              o.source, "`.\n\n", "- architecture: ", config.family, ", ", config.parameter_count(),
              " parameters, ", config.layers, " layers, width ", config.hidden, ", ",
              config.vocab_size, " tokens\n- longest sequence: ", config.max_positions,
-             " tokens\n- weights: ", dtype == at::kBFloat16 ? "bfloat16" : "float32", "\n", form,
-             "\n```\nhone chat ", o.out, "\n```\n\n",
+             " tokens\n- weights: ", dtype.is_string() ? dtype.get<std::string>() : "float32", "\n",
+             more, "\n```\nhone chat ", o.out, "\n```\n\n",
              "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n",
              "model = AutoModelForCausalLM.from_pretrained(\"", o.out, "\")\n",
              "tokenizer = AutoTokenizer.from_pretrained(\"", o.out, "\")\n```\n");
@@ -53,16 +104,34 @@ std::string model_card(const Options& o, const ModelConfig& config, at::ScalarTy
 
 int run(const Options& o) {
   begin_output(o.output);
+  const std::optional<at::ScalarType> dtype = choose_dtype(o.dtype);
+  const int64_t shard_bytes = read_size(o.max_shard_size);
+  const std::string source = find_model(o.source);
   std::error_code ec;
-  const std::string directory = find_model(o.source);
   if (fs::exists(o.out, ec) && !(fs::is_directory(o.out, ec) && fs::is_empty(o.out, ec))) {
     throw UserError(cat(o.out, ": something is there already; choose another --out"));
   }
-  const at::ScalarType dtype = choose_dtype(o, directory);
-  const auto model = load_model(directory, ModelPlace{});
-  save_model(*model, o.out, directory, dtype);
-  write_file_atomic(o.out + "/README.md", model_card(o, model->config(), dtype));
-  print_result(o.output, {{"out", o.out}, {"parameters", model->config().parameter_count()}});
+  const std::string target = (fs::absolute(o.out).lexically_normal() / "").parent_path().string();
+  const std::string temporary = target + ".tmp";
+  if (fs::exists(temporary, ec)) {
+    throw UserError(cat(temporary, ": left by an export that was cut off? Remove it first"));
+  }
+  const ModelConfig config = load_model_config(source);
+  copy_model(source, temporary, dtype, shard_bytes);
+  try {
+    const std::string run = find_run(source);
+    if (!run.empty()) {
+      write_file_atomic(temporary + "/recipe.yaml", read_file(run + "/recipe.yaml"));
+    }
+    const Json made_from = provenance(o, source, temporary, run);
+    write_file_atomic(temporary + "/provenance.json", made_from.dump(2) + "\n");
+    write_file_atomic(temporary + "/README.md", model_card(o, config, temporary, made_from));
+    publish_directory(temporary, target);
+  } catch (...) {
+    fs::remove_all(temporary, ec);
+    throw;
+  }
+  print_result(o.output, {{"out", o.out}, {"parameters", config.parameter_count()}});
   return 0;
 }
 
@@ -73,7 +142,8 @@ void add_export(Command& hone) {
   Command& c = hone.verb("export", "a Hugging Face directory of a run's model or a checkpoint");
   c.argument("RUN_OR_CHECKPOINT", o.source, "run, checkpoint (.../step-000100) or model directory");
   c.option("--out", o.out, "directory to make", true);
-  c.option("--dtype", o.dtype, "auto (as it is stored), float32 or bfloat16");
+  c.option("--dtype", o.dtype, "auto (as it is stored), float32, bfloat16 or float16");
+  c.option("--max-shard-size", o.max_shard_size, "largest file of weights, e.g. 5GB or 500MB");
   add_output_options(c, o.output);
   c.action([] { return run(o); });
 }

@@ -514,8 +514,9 @@ Json model_config_json(const ModelConfig& c) {
 }
 
 Json generation_config_json(const ModelConfig& c) {
-  Json j = {{"bos_token_id", c.bos}, {"do_sample", true}};
-  j["eos_token_id"] = c.stop_ids.size() > 1 ? Json(c.stop_ids) : Json(c.eos);
+  Json j = {{"do_sample", true}};
+  if (c.bos >= 0) j["bos_token_id"] = c.bos;
+  if (c.eos >= 0) j["eos_token_id"] = c.stop_ids.size() > 1 ? Json(c.stop_ids) : Json(c.eos);
   if (c.pad >= 0) j["pad_token_id"] = c.pad;
   return j;
 }

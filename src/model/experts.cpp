@@ -3,10 +3,12 @@
 // Every step treats a token by itself, so its result does not depend on its batch.
 //
 // Routers, with z = W x in float32:
-//   softmax            s = softmax(z); the largest s are chosen, their weights are s, made to sum to
+//   softmax            s = softmax(z); the largest s are chosen, their weights are s, made to sum
+//   to
 //                      1 where ExpertOptions::normalize says so (Mixtral, Qwen3-MoE, DeepSeek-V2)
-//   softmax_of_chosen  the largest z are chosen; weights are the softmax of these alone (GraniteMoE)
-//   sigmoid            s = sigmoid(z); the largest s + selection bias are chosen; weights are s
+//   softmax_of_chosen  the largest z are chosen; weights are the softmax of these alone
+//   (GraniteMoE) sigmoid            s = sigmoid(z); the largest s + selection bias are chosen;
+//   weights are s
 //                      (DeepSeek-V3, arXiv 2412.19437, equations 12 to 16)
 // With groups only experts of the best groups are chosen from; a group is as good as its best
 // expert, or as the sum of its two best (sigmoid).
@@ -162,10 +164,10 @@ Tensor choose(const Tensor& z, const Parameter* bias, const ExpertOptions& o) {
 
 // Rows sorted by expert, as the experts' products read them.
 struct Dispatch {
-  Tensor token;    // [R] token of each row, R = T k
-  Tensor place;    // [R] row of each choice (token, k)
-  Tensor counts;   // [E] rows of each expert
-  Tensor ends;     // [E] int32: where each expert's rows end; CUDA
+  Tensor token;                      // [R] token of each row, R = T k
+  Tensor place;                      // [R] row of each choice (token, k)
+  Tensor counts;                     // [E] rows of each expert
+  Tensor ends;                       // [E] int32: where each expert's rows end; CUDA
   std::vector<int64_t> host_counts;  // counts, where the products need them: CPU, float32
 };
 
@@ -253,9 +255,10 @@ Tensor balance_of(const Tensor& z, const Tensor& ids, const ExpertOptions& o,
   for (const AttentionSegment& s : segments) {
     if (s.length == 0) continue;
     const Tensor chosen = ids.narrow(0, s.begin, s.length).reshape({-1});
-    const Tensor share = at::zeros({o.count}, p.options())
-                             .scatter_add_(0, chosen, at::ones({chosen.size(0)}, p.options()))
-                             .mul_(static_cast<double>(o.count) / static_cast<double>(chosen.size(0)));
+    const Tensor share =
+        at::zeros({o.count}, p.options())
+            .scatter_add_(0, chosen, at::ones({chosen.size(0)}, p.options()))
+            .mul_(static_cast<double>(o.count) / static_cast<double>(chosen.size(0)));
     const Tensor mean = p.narrow(0, s.begin, s.length).mean(0);
     total = total + (share * mean).sum() * static_cast<double>(s.length);
   }
@@ -289,8 +292,9 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
   }
   const Tensor rows = x.index_select(0, plan->token);  // [R, C]
   const Tensor mixed = gated(ExpertProduct::apply(rows, w.gate_up, plan), config.activation);
-  const Tensor out =
-      ExpertProduct::apply(mixed, w.down, plan).index_select(0, plan->place).view({t, k, x.size(1)});
+  const Tensor out = ExpertProduct::apply(mixed, w.down, plan)
+                         .index_select(0, plan->place)
+                         .view({t, k, x.size(1)});
   Tensor sum;
   for (int64_t i = 0; i < k; ++i) {
     const Tensor part = out.select(1, i) * weights.select(1, i).unsqueeze(1);

@@ -66,8 +66,9 @@ struct HeadProduct : torch::autograd::Function<HeadProduct> {
 Tensor head_product_cuda(const Tensor& x, const Parameter& w, int64_t plain, Side side) {
   const int64_t heads = x.size(1);
   const Tensor all = w.value.view({heads, w.rows / heads, w.columns});
-  const Tensor part = side == Side::keys ? all.narrow(1, 0, plain)
-                                         : all.narrow(1, plain, all.size(1) - plain).transpose(1, 2);
+  const Tensor part = side == Side::keys
+                          ? all.narrow(1, 0, plain)
+                          : all.narrow(1, plain, all.size(1) - plain).transpose(1, 2);
   return at::bmm(x.transpose(0, 1), part).transpose(0, 1);
 }
 
@@ -89,8 +90,8 @@ Tensor latent_attention(const Tensor& x, const LatentWeights& w, const ModelConf
                               .view({t, h, l.rotary});
   const Tensor kv = linear(x, *w.down, w.down_bias);
   const Tensor latent = rms_norm(kv.narrow(1, 0, l.kv_rank), *w.norm, kEps);  // [T, kv_rank]
-  const Tensor k_rotary = rotate(kv.narrow(1, l.kv_rank, l.rotary).contiguous(), batch, 1, rope,
-                                 c.rope.interleaved);
+  const Tensor k_rotary =
+      rotate(kv.narrow(1, l.kv_rank, l.rotary).contiguous(), batch, 1, rope, c.rope.interleaved);
   const double scale = c.softmax_scale();
 
   if (x.is_cpu()) {

@@ -43,17 +43,17 @@ std::vector<float> inverse_frequencies(const RopeOptions& r, int64_t dim) {
       const float wave = static_cast<float>(2 * kPi) / inverse;
       const double low_wave = r.original_positions / r.low_factor;
       const double high_wave = r.original_positions / r.high_factor;
-      const float smooth = (static_cast<float>(r.original_positions) / wave -
-                            static_cast<float>(r.low_factor)) /
-                           static_cast<float>(r.high_factor - r.low_factor);
+      const float smooth =
+          (static_cast<float>(r.original_positions) / wave - static_cast<float>(r.low_factor)) /
+          static_cast<float>(r.high_factor - r.low_factor);
       out.push_back(wave > low_wave    ? inverse / factor
                     : wave < high_wave ? inverse
                                        : (1 - smooth) * inverse / factor + smooth * inverse);
     } else if (r.kind == "yarn") {
       const float stretched = 1.0f / (factor * frequency);
-      const float ramp = std::clamp((static_cast<float>(i) - static_cast<float>(low)) /
-                                        static_cast<float>(high - low),
-                                    0.0f, 1.0f);
+      const float ramp = std::clamp(
+          (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f,
+          1.0f);
       const float kept = 1 - ramp;
       out.push_back(stretched * (1 - kept) + inverse * kept);
     } else {  // dynamic differs from default only beyond max_positions, where hone does not go

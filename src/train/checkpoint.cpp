@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -24,7 +25,8 @@ std::string step_name(int64_t step) {
   return name;
 }
 
-constexpr const char* kChecked[] = {"model.safetensors", "optimizer.safetensors"};
+constexpr const char* kModel = "/model";
+constexpr const char* kOptimizerFile = "/optimizer.safetensors";
 
 // Throws UserError naming what is wrong with the checkpoint.
 Json read_state(const std::string& path) {
@@ -33,8 +35,8 @@ Json read_state(const std::string& path) {
     state = Json::parse(read_file(path + "/state.json"));
     for (const char* key : {"step", "updates"}) state.at(key).get<int64_t>();
     state.at("sizes");
-    for (const char* file : kChecked) {
-      if (sha256_file(path + "/" + file) != state.at("sha256").at(file).get<std::string>()) {
+    for (const auto& [file, sum] : state.at("sha256").items()) {
+      if (sha256_file(path + "/" + file) != sum.get<std::string>()) {
         throw UserError(cat(path, "/", file, ": its checksum does not match"));
       }
     }
@@ -48,25 +50,26 @@ Json read_state(const std::string& path) {
 void restore(const std::string& path, Transformer& model, Optimizer& optimizer,
              const NamedTensors& more) {
   const at::NoGradGuard no_grad;
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // from, to
-  const auto take = [&](const SafetensorsFile& file, const std::string& name,
-                        const at::Tensor& to) {
-    if (!file.has(name)) throw UserError(cat(file.path(), ": no tensor ", name));
-    const at::Tensor from = file.tensor(name);
-    if (from.sizes() != to.sizes()) {
-      throw UserError(cat(file.path(), ": tensor ", name, ": expected shape ", to.sizes(),
-                          ", found ", from.sizes()));
-    }
-    copies.emplace_back(from, to);
+  struct Copy {
+    const SafetensorsFile* file;
+    std::string name;
+    at::Tensor to;
   };
-  const SafetensorsFile weights(path + "/model.safetensors");
+  std::vector<Copy> copies;
+  const auto take = [&](const SafetensorsFile* file, const std::string& name,
+                        const at::Tensor& to) {
+    if (!file || !file->has(name)) throw UserError(cat(path, ": no tensor ", name));
+    file->check(name, to);
+    copies.push_back({file, name, to});
+  };
+  const SafetensorsDirectory weights(path + kModel);
   for (const NamedTensor& t : model.weights().tensors()) {
-    take(weights, t.name, model.weights().view(t));
+    take(weights.find(t.name), t.name, model.weights().view(t));
   }
-  const SafetensorsFile rest(path + "/optimizer.safetensors");
-  for (const auto& [name, tensor] : optimizer.state()) take(rest, name, tensor);
-  for (const auto& [name, tensor] : more) take(rest, name, tensor);
-  for (const auto& [from, to] : copies) to.copy_(from);
+  const SafetensorsFile rest(path + kOptimizerFile);
+  for (const auto& [name, tensor] : optimizer.state()) take(&rest, name, tensor);
+  for (const auto& [name, tensor] : more) take(&rest, name, tensor);
+  for (const Copy& c : copies) c.file->copy_to(c.name, c.to);
   model.weights().weights_changed();
 }
 
@@ -115,14 +118,20 @@ void save_checkpoint(const std::string& directory, int64_t step, const Transform
   fs::create_directories(temporary, ec);
   if (ec) throw RunError(cat(temporary, ": cannot be made: ", ec.message()));
   try {
-    save_model(model, temporary, tokenizer_directory, at::kFloat);
+    save_model(model, temporary + kModel, tokenizer_directory, at::kFloat);
     NamedTensors tensors = optimizer.state();
     tensors.insert(tensors.end(), more.begin(), more.end());
-    write_safetensors(temporary + "/optimizer.safetensors", tensors, {});
+    write_safetensors(temporary + kOptimizerFile, tensors, {});
     Json full = state;
     full["step"] = step;
     full["updates"] = optimizer.updates();
-    for (const char* file : kChecked) full["sha256"][file] = sha256_file(temporary + "/" + file);
+    std::map<std::string, std::string> sums;
+    for (const auto& entry : fs::recursive_directory_iterator(temporary)) {
+      if (entry.path().extension() != ".safetensors") continue;
+      sums[entry.path().lexically_relative(temporary).string()] =
+          sha256_file(entry.path().string());
+    }
+    full["sha256"] = sums;
     kill_point("checkpoint_middle");
     write_file_atomic(temporary + "/state.json", full.dump(2) + "\n");
   } catch (...) {

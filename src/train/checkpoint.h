@@ -1,9 +1,9 @@
 // Checkpoints: the whole state of a stage between two steps, complete or absent.
 //
-// A checkpoint is a directory step-000100/ that other tools load as a model (float32 masters in
-// model.safetensors, config, tokenizer) and that also holds optimizer.safetensors (moments and
-// further tensors) and state.json (counters, sizes of the logs, SHA-256 of the files). It is
-// written beside its place and renamed into it, so that a kill leaves the one before.
+// A checkpoint is a directory step-000100/ with model/, which other tools load (float32 masters,
+// config, tokenizer), optimizer.safetensors (moments and further tensors) and state.json (counters,
+// sizes of the logs, SHA-256 of the files). It is written beside its place and renamed into it, so
+// that a kill leaves the one before.
 #pragma once
 
 #include <optional>
@@ -12,12 +12,11 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/safetensors.h"
 #include "model/transformer.h"
 #include "train/optimizer.h"
 
 namespace hone {
-
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // Writes checkpoints/step-NNNNNN and removes all but the newest `keep`. `more` are tensors beside
 // weights and moments (a refreshed reference). Throws RunError; the earlier ones stay.

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "data/dataset.h"
 #include "kernels/cpu_kernels.h"
+#include "model/load.h"
 #include "text/tokenizer.h"
 #include "train/report/report.h"
 #include "train/stage.h"
@@ -167,19 +168,28 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
   }
 }
 
-// What the run was made from: hashes of the recipe, the program, the models it begins with.
+// What the run was made from: hashes of the recipe, the program, the models it begins with and the
+// files of its data.
 void write_provenance(const Recipe& recipe, const std::string& run, const ModelPlace& place) {
   Json j = {{"recipe_sha256", sha256_file(run + "/recipe.yaml")},
             {"program_sha256", sha256_file("/proc/self/exe")},
             {"device", place.device.str()},
             {"dtype", at::toString(place.dtype)},
             {"threads", kernels::num_threads()},
-            {"models", Json::object()}};
+            {"models", Json::object()},
+            {"data", Json::object()}};
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const StageOptions& stage = recipe.stages[i];
-    const std::string weights = find_path(stage.model) + "/model.safetensors";
-    if (!stage.model.empty() && fs::exists(weights)) {
-      j["models"][stage.model] = sha256_file(weights);
+    const std::string model = find_path(stage.model);
+    const bool read = !stage.model.empty() && !recipe.random_weights;
+    if (read && fs::exists(model + "/config.json")) {
+      j["models"][stage.model] = weight_hashes(model);
+    }
+    for (const auto* specs : {&stage.data, &stage.eval.data}) {
+      for (const DataSpec& spec : *specs) {
+        const std::string path = find_path(spec.path);
+        if (fs::is_regular_file(path)) j["data"][spec.path] = sha256_file(path);
+      }
     }
   }
   write_file_atomic(run + "/provenance.json", j.dump(2) + "\n");

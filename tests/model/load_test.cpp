@@ -1,5 +1,12 @@
 // Model directories: what is saved comes back; what does not fit is refused in words.
+#include "model/load.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <catch2/catch_test_macros.hpp>
+#include <cstdio>
+#include <map>
 
 #include "base/file.h"
 #include "model/safetensors.h"
@@ -17,6 +24,41 @@ void copy_golden(const TemporaryDirectory& dir) {
     std::filesystem::copy_file(golden("llama-tiny") + "/" + file, dir / file,
                                std::filesystem::copy_options::overwrite_existing);
   }
+}
+
+// The golden's tensors, to be changed and written again.
+std::map<std::string, at::Tensor> tensors_of(const std::string& directory) {
+  std::map<std::string, at::Tensor> tensors;
+  const SafetensorsFile file(directory + "/model.safetensors");
+  for (const auto& [name, e] : file.entries()) tensors[name] = file.tensor(name).clone();
+  return tensors;
+}
+
+void write_weights(const TemporaryDirectory& dir,
+                   const std::map<std::string, at::Tensor>& tensors) {
+  write_safetensors(dir / "model.safetensors", {tensors.begin(), tensors.end()}, {});
+}
+
+void change_config(const TemporaryDirectory& dir, const std::string& key, const Json& value) {
+  Json config = Json::parse(read_file(dir / "config.json"));
+  config[key] = value;
+  write_file_atomic(dir / "config.json", config.dump());
+}
+
+// What `call` writes to standard error.
+std::string warnings_of(const std::function<void()>& call) {
+  const TemporaryDirectory dir;
+  const std::string path = dir / "err";
+  std::fflush(stderr);
+  const int kept = ::dup(STDERR_FILENO);
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT, 0600);
+  ::dup2(file, STDERR_FILENO);
+  call();
+  std::fflush(stderr);
+  ::dup2(kept, STDERR_FILENO);
+  ::close(kept);
+  ::close(file);
+  return read_file(path);
 }
 
 }  // namespace
@@ -99,6 +141,132 @@ TEST_CASE("directories that are no models are refused with what was looked for")
   std::filesystem::remove(dir / "generation_config.json");
   std::filesystem::remove(dir / "model.safetensors");
   CHECK(error().find("no *.safetensors file") != std::string::npos);
+}
+
+TEST_CASE("sharded weights are the same model, with an index or without") {
+  const TemporaryDirectory dir;
+  const auto model = load_model(golden("llama-tiny"), ModelPlace{});
+  copy_model(golden("llama-tiny"), dir / "m", std::nullopt, 40'000);
+  CHECK_FALSE(std::filesystem::exists(dir / "m/model.safetensors"));
+  CHECK(load_model(dir / "m", ModelPlace{})->weights().value().equal(model->weights().value()));
+  std::filesystem::remove(dir / "m/model.safetensors.index.json");
+  CHECK(load_model(dir / "m", ModelPlace{})->weights().value().equal(model->weights().value()));
+  for (const auto& entry : std::filesystem::directory_iterator(dir / "m")) {
+    if (entry.path().filename().string().starts_with("model-00002-of-")) {
+      std::filesystem::remove(entry.path());
+      break;
+    }
+  }
+  const std::string error = error_of([&] { load_model(dir / "m", ModelPlace{}); });
+  INFO(error);
+  CHECK(error.find("is in no file") != std::string::npos);
+}
+
+TEST_CASE("a copy is bit for bit what it is a copy of, in each dtype and beside other tensors") {
+  const TemporaryDirectory dir;
+  copy_golden(dir);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    auto tensors = tensors_of(golden("llama-tiny"));
+    for (auto& [name, t] : tensors) {
+      if (!name.ends_with("norm.weight")) t = t.to(dtype);  // some stay in float32
+    }
+    write_weights(dir, tensors);
+    copy_model(dir.path(), dir / "copy", std::nullopt, kShardBytes);
+    const auto copied = tensors_of(dir / "copy");
+    CHECK(copied.size() == tensors.size());
+    for (const auto& [name, t] : tensors) CHECK(copied.at(name).equal(t));
+    std::filesystem::remove_all(dir / "copy");
+  }
+}
+
+TEST_CASE("what hone does not read of the configs goes on with the model") {
+  const TemporaryDirectory dir;
+  copy_golden(dir);
+  change_config(dir, "initializer_range", 0.0625);
+  change_config(dir, "use_cache", true);
+  change_config(dir, "auto_map", {{"AutoConfig", "configuration_x.X"}});
+  write_file_atomic(dir / "generation_config.json",
+                    R"({"eos_token_id": [2, 5], "temperature": 0.6, "top_p": 0.95})");
+  write_file_atomic(dir / "chat_template.jinja", "{{ messages }}");
+  const auto model = load_model(dir.path(), ModelPlace{});
+  save_model(*model, dir / "m", dir.path(), at::kBFloat16);
+  const Json config = Json::parse(read_file(dir / "m/config.json"));
+  CHECK(config["initializer_range"] == 0.0625);
+  CHECK(config["use_cache"] == true);
+  CHECK_FALSE(config.contains("auto_map"));
+  CHECK(config.value("dtype", config.value("torch_dtype", "")) == "bfloat16");
+  CHECK(Json::parse(read_file(dir / "m/generation_config.json")) ==
+        Json::parse(read_file(dir / "generation_config.json")));
+  CHECK(read_file(dir / "m/chat_template.jinja") == "{{ messages }}");
+  // Of a model of another shape only the tokenizer's files are taken.
+  change_config(dir, "max_position_embeddings", 77);
+  save_model(*model, dir / "other", dir.path(), at::kBFloat16);
+  CHECK_FALSE(Json::parse(read_file(dir / "other/config.json")).contains("use_cache"));
+  CHECK(std::filesystem::exists(dir / "other/chat_template.jinja"));
+  // Nor of one that hone does not know.
+  change_config(dir, "model_type", "strange");
+  save_model(*model, dir / "third", dir.path(), at::kBFloat16);
+  CHECK(Json::parse(read_file(dir / "third/config.json"))["model_type"] == "llama");
+}
+
+TEST_CASE("a head beside a tied embedding counts only if it differs, with a warning") {
+  const TemporaryDirectory dir;
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(golden("llama-tiny-tied") + "/" + file, dir / file);
+  }
+  const auto model = load_model(dir.path(), ModelPlace{});
+  REQUIRE(model->config().tied_head);
+  auto tensors = tensors_of(dir.path());
+  const at::Tensor embedding = tensors.at("model.embed_tokens.weight");
+  tensors["lm_head.weight"] = embedding.clone();
+  write_weights(dir, tensors);
+  std::unique_ptr<Transformer> again;
+  CHECK(warnings_of([&] { again = load_model(dir.path(), ModelPlace{}); }).empty());
+  CHECK(again->weights().value().equal(model->weights().value()));
+  // Under the head's name only.
+  tensors.erase("model.embed_tokens.weight");
+  write_weights(dir, tensors);
+  CHECK(warnings_of([&] { again = load_model(dir.path(), ModelPlace{}); }).empty());
+  CHECK(again->weights().value().equal(model->weights().value()));
+  // transformers 5 unties such a model.
+  tensors["model.embed_tokens.weight"] = embedding;
+  tensors["lm_head.weight"] = embedding + 1;
+  write_weights(dir, tensors);
+  CHECK(warnings_of([&] {
+          again = load_model(dir.path(), ModelPlace{});
+        }).find("lm_head.weight differs from") != std::string::npos);
+  CHECK_FALSE(again->config().tied_head);
+  save_model(*again, dir / "m", dir.path(), at::kFloat);
+  CHECK(Json::parse(read_file(dir / "m/config.json"))["tie_word_embeddings"] == false);
+  CHECK(tensors_of(dir / "m").at("lm_head.weight").equal(embedding + 1));
+}
+
+TEST_CASE("tensors that are missing, strange or of a strange dtype are told by name") {
+  const TemporaryDirectory dir;
+  copy_golden(dir);
+  const auto whole = tensors_of(dir.path());
+  const auto load = [&] { load_model(dir.path(), ModelPlace{}); };
+  auto tensors = whole;
+  tensors.erase("lm_head.weight");
+  write_weights(dir, tensors);
+  CHECK(error_of(load).find("tensor lm_head.weight is in no file, and config.json does not say "
+                            "tie_word_embeddings") != std::string::npos);
+  tensors = whole;
+  tensors["model.norm.weight"] = at::ones({64}, at::kLong);
+  write_weights(dir, tensors);
+  CHECK(error_of(load).find("model.safetensors: tensor model.norm.weight: expected dtype F32, BF16 "
+                            "or F16, found I64") != std::string::npos);
+  tensors = whole;
+  tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = at::ones({8});
+  write_weights(dir, tensors);
+  CHECK(warnings_of(load).empty());
+  for (int i = 0; i < 7; ++i) tensors[cat("vision.", i)] = at::ones({1}, at::kLong);
+  write_weights(dir, tensors);
+  const std::string warning = warnings_of(load);
+  INFO(warning);
+  CHECK(warning.find("7 tensors of the files are no part of this model") != std::string::npos);
+  CHECK(warning.find("vision.0, vision.1") != std::string::npos);
+  CHECK(std::count(warning.begin(), warning.end(), '\n') == 1);
 }
 
 }  // namespace hone

@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <unistd.h>
 
+#include <catch2/catch_test_macros.hpp>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -14,6 +15,11 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "model/transformer.h"
+
+// LibTorch's logging defines a CHECK too, which would end the program at the first failure.
+#undef CHECK
+#define CHECK(...) \
+  INTERNAL_CATCH_TEST("CHECK", Catch::ResultDisposition::ContinueOnFailure, __VA_ARGS__)
 
 namespace hone::testing {
 

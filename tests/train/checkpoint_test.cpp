@@ -93,7 +93,8 @@ TEST_CASE("the newest whole checkpoint counts, damaged ones are passed over") {
       },
       [](const std::string& p) { fs::remove(p + "/optimizer.safetensors"); },
       [](const std::string& p) {
-        fs::resize_file(p + "/model.safetensors", fs::file_size(p + "/model.safetensors") - 1);
+        const std::string weights = p + "/model/model.safetensors";
+        fs::resize_file(weights, fs::file_size(weights) - 1);
       },
       [](const std::string& p) {
         std::string bytes = read_file(p + "/optimizer.safetensors");

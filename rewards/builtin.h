@@ -20,6 +20,7 @@ std::unique_ptr<Rewarder> make_format(const RewardSpec& spec);
 std::unique_ptr<Rewarder> make_language(const RewardSpec& spec);
 std::unique_ptr<Rewarder> make_length(const RewardSpec& spec);
 std::unique_ptr<Rewarder> make_repetition(const RewardSpec& spec);
+std::unique_ptr<Rewarder> make_random(const RewardSpec& spec);
 
 // The index of the option's value in `values`, of `fallback` if it is not given. Throws UserError.
 size_t choice_option(const RewardSpec& spec, const std::string& key,

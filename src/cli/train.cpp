@@ -6,9 +6,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "train/run.h"
+#include "train/trial.h"
 
 namespace hone {
 namespace {
@@ -111,9 +113,10 @@ int run(const Options& o) {
   options.directory =
       o.out.empty() ? "runs/" + std::filesystem::path(o.recipe).stem().string() : o.out;
   options.resume = o.resume;
-  Recipe recipe = read_recipe(find_path(o.recipe), o.overrides);
+  std::vector<std::string> notes;
+  Recipe recipe = o.random_weights ? read_trial(find_path(o.recipe), o.overrides, notes)
+                                   : read_recipe(find_path(o.recipe), o.overrides);
   if (o.max_time < 0) throw UserError(cat("--max-time: expected seconds, found ", o.max_time));
-  recipe.random_weights |= o.random_weights;
   if (o.max_time > 0) recipe.max_time = o.max_time;
   if (o.dry_run) {
     std::string text = recipe_text(recipe);
@@ -122,6 +125,7 @@ int run(const Options& o) {
     print_result(o.output, OptionWriter::write(recipe));
     return 0;
   }
+  for (const std::string& note : notes) log_info(note);
   install_handlers();
   const Timer timer;
   const RunEnd end = run_recipe(recipe, options);
@@ -144,7 +148,9 @@ void add_train(Command& hone) {
   c.option("--out", o.out, "run directory; default runs/<stem of RECIPE>");
   c.flag("--resume", o.resume, "go on from the newest complete checkpoint");
   c.flag("--dry-run", o.dry_run, "print the resolved recipe and the plan, run nothing");
-  c.flag("--random-weights", o.random_weights, "make the weights from the model's config alone");
+  c.flag("--random-weights", o.random_weights,
+         "a trial of shape, memory and speed: weights from the config alone, random rewards, "
+         "5 steps of 8 x 4 x 256 tokens unless told otherwise");
   c.option("--max-time", o.max_time, "seconds after which to save and leave; 0: no limit");
   add_output_options(c, o.output);
   c.action([] { return run(o); });

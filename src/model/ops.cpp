@@ -190,8 +190,11 @@ struct Gated : FunctionOf<Gated> {
   }
 };
 
-// Rows of the head that are formed at a time: 16 MiB of float32 logits.
-int64_t head_rows(int64_t vocab) { return std::max<int64_t>(1, (int64_t{4} << 20) / vocab); }
+// Rows of the head that are formed at a time: 16 MiB of float32 logits on the CPU, 512 MiB on CUDA,
+// where small products leave most of the device idle.
+int64_t head_rows(const Tensor& hidden, int64_t vocab) {
+  return std::max<int64_t>(1, (int64_t{hidden.is_cpu() ? 4 : 128} << 20) / vocab);
+}
 
 Tensor chunk_logits(const Tensor& hidden, const Parameter& head) {
   if (hidden.is_cpu() || hidden.scalar_type() == at::kFloat) return product(hidden, head);
@@ -205,8 +208,8 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
     const auto options = hidden.options().dtype(at::kFloat);
     Tensor logp = at::empty({m}, options), entropy = at::empty({m}, options),
            lse = at::empty({m}, options);
-    for (int64_t begin = 0; begin < m; begin += head_rows(v)) {
-      const int64_t n = std::min(head_rows(v), m - begin);
+    for (int64_t begin = 0; begin < m; begin += head_rows(hidden, v)) {
+      const int64_t n = std::min(head_rows(hidden, v), m - begin);
       Tensor x = chunk_logits(hidden.narrow(0, begin, n), *head);  // [n, V]
       const Tensor target = targets.narrow(0, begin, n);
       if (hidden.is_cpu()) {
@@ -237,8 +240,8 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
     const bool with_entropy = dy[1].defined();
     const Tensor dentropy = with_entropy ? dy[1].contiguous() : Tensor();
     Tensor dhidden = at::empty_like(hidden);
-    for (int64_t begin = 0; begin < m; begin += head_rows(v)) {
-      const int64_t n = std::min(head_rows(v), m - begin);
+    for (int64_t begin = 0; begin < m; begin += head_rows(hidden, v)) {
+      const int64_t n = std::min(head_rows(hidden, v), m - begin);
       const Tensor h = hidden.narrow(0, begin, n);
       Tensor x = chunk_logits(h, head);  // [n, V], becomes the gradient of the logits
       const Tensor target = targets.narrow(0, begin, n);

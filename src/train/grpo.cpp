@@ -135,6 +135,7 @@ UpdateResult update(RlStage& s, const Rollout& r) {
       if (updates == 0) result.sampler_difference = step.sampler_difference;
       result.stats.merge(step.stats);
       result.gradient_norm += step.gradient_norm;
+      result.load = step.load;
       ++updates;
       kill_point("update");
     }

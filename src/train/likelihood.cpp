@@ -55,7 +55,7 @@ std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& 
   if (c.stage.kind == "sft" && !c.recipe.random_weights)
     return load_model(c.model_directory, place);
   ModelConfig config = c.stage.shape;
-  if (c.stage.kind == "sft") config = load_model_config(c.model_directory);
+  if (c.stage.kind == "sft") config = config_of_stage(c);
   if (c.stage.kind == "pretrain") {
     config.vocab_size = tokenizer.vocab_size();
     config.bos = tokenizer.bos().value_or(-1);
@@ -76,7 +76,7 @@ LikelihoodStage::LikelihoodStage(StageContext& c)
       tokenizer(load_tokenizer(tokenizer_directory)),
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
-      trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0}) {}
+      trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0, options.experts}) {}
 
 DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
   DocumentBatch batch;
@@ -162,6 +162,8 @@ RunEnd run_likelihood_stage(StageContext& context) {
     MetricsRow row, timing;
     row.set("loss", result.loss);
     row.set("grad_norm", result.gradient_norm);
+    set_expert_load(row, result.load);
+    if (result.predict_loss > 0) row.set("predict_loss", result.predict_loss);
     row.set("learning_rate", lr);
     row.set("num_tokens", s.tokens);
     if (s.step == s.options.steps ||

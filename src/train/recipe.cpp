@@ -197,6 +197,7 @@ void describe(OptionVisitor& v, StageOptions& o) {
   v.value("epochs", o.epochs, "passes over a rollout");
   v.value("micro_batch_tokens", o.micro_batch_tokens, "tokens in one forward pass");
   v.value("batch_tokens", o.batch_tokens, "pretrain, sft: tokens in an optimizer step");
+  v.section("experts", o.experts, "models with experts: how their load is balanced");
   v.section("optimizer", o.optimizer, "the optimizer");
   v.value("steps", o.steps, "steps of the stage");
   v.section("eval", o.eval, "evaluation on held-out problems");

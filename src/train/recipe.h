@@ -13,6 +13,7 @@
 #include "rollouts/sampler.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
+#include "train/trainer.h"
 
 namespace hone {
 
@@ -49,6 +50,7 @@ struct StageOptions {
   int64_t epochs = 1;
   int64_t micro_batch_tokens = 16384;
   int64_t batch_tokens = 8192;
+  BalanceOptions experts;
   OptimizerOptions optimizer;
   int64_t steps = 100;
   EvalOptions eval;

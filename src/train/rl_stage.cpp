@@ -24,7 +24,7 @@ std::unique_ptr<Transformer> open_model(const StageContext& c, bool trainable) {
   ModelPlace place = c.place;
   place.trainable = trainable;
   if (!c.recipe.random_weights) return load_model(c.model_directory, place);
-  auto model = std::make_unique<Transformer>(load_model_config(c.model_directory), place);
+  auto model = std::make_unique<Transformer>(config_of_stage(c), place);
   model->initialize(static_cast<uint64_t>(c.recipe.seed));
   return model;
 }
@@ -101,7 +101,7 @@ RlStage::RlStage(StageContext& c)
       heldout(open_heldout(options, static_cast<uint64_t>(c.recipe.seed))),
       rewards(options.rewards, kernels::num_threads()),
       trainer(*model, options.optimizer,
-              {options.micro_batch_tokens, options.sampling.temperature}),
+              {options.micro_batch_tokens, options.sampling.temperature, options.experts}),
       engine(*model, tokenizer.get()),
       prompt(make_prompt_template(options.prompt)),
       sampling(options.sampling) {
@@ -241,6 +241,7 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
   row.set("loss", result.loss);
   for (const auto& [name, value] : objective_metrics(result.stats)) row.set(name, value);
   row.set("grad_norm", result.gradient_norm);
+  set_expert_load(row, result.load);
   row.set("learning_rate", options.optimizer.lr * learning_rate_factor(options.optimizer.schedule,
                                                                        step - 1, options.steps));
   row.set("num_tokens", tokens);

@@ -31,6 +31,7 @@ struct UpdateResult {
   ObjectiveStats stats;
   double loss = 0, gradient_norm = 0;  // means over the updates
   double sampler_difference = 0;
+  ExpertLoad load;  // of the last update
 };
 
 struct RlStage {

@@ -25,6 +25,7 @@
 #include "train/report/report.h"
 #include "train/stage.h"
 #include "train/summary.h"
+#include "train/trial.h"
 
 namespace hone {
 namespace fs = std::filesystem;
@@ -127,6 +128,7 @@ std::string model_of(const Recipe& recipe, size_t index, const std::string& run)
       return stage_directory(run, i, recipe.stages[i]) + "/model";
     }
   }
+  if (stands_in(recipe, stage)) return find_path(kStandInTokenizer);
   const std::string path = find_path(stage.model);
   if (!fs::exists(path)) {
     throw UserError(cat("stage '", stage.name, "': model '", stage.model,
@@ -150,7 +152,7 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
     } else if (earlier != contexts.end()) {
       context = earlier->second;
     } else {
-      context = load_model_config(model).max_positions;
+      if (!stands_in(recipe, stage)) context = load_model_config(model).max_positions;
       load_tokenizer(model);
     }
     contexts[stage.name] = context;

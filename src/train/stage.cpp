@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/trial.h"
 
 namespace hone {
 
@@ -16,6 +17,18 @@ std::optional<RunEnd> stop_asked(const StageContext& context) {
   const double limit = context.recipe.max_time;
   if (limit > 0 && context.run_timer.seconds() > limit) return RunEnd::out_of_time;
   return std::nullopt;
+}
+
+ModelConfig config_of_stage(const StageContext& c) {
+  return stands_in(c.recipe, c.stage) ? complete_shape(c.stage.shape, "shape")
+                                      : load_model_config(c.model_directory);
+}
+
+void set_expert_load(MetricsRow& row, const ExpertLoad& load) {
+  if (load.most == 0) return;
+  row.set("experts/load_max", load.most);
+  row.set("experts/load_min", load.least);
+  row.set("experts/balance", load.balance);
 }
 
 bool CheckpointClock::due(int64_t step) {

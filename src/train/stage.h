@@ -17,10 +17,11 @@ namespace hone {
 struct StageContext {
   const Recipe& recipe;
   const StageOptions& stage;
-  int64_t index = 0;            // of the stage in the recipe; part of every randomness key
-  std::string run_directory;    // runs/NAME
-  std::string directory;        // runs/NAME/stages/01-NAME
-  std::string model_directory;  // of the model to begin with; empty for pretrain
+  int64_t index = 0;          // of the stage in the recipe; part of every randomness key
+  std::string run_directory;  // runs/NAME
+  std::string directory;      // runs/NAME/stages/01-NAME
+  // Of the model to begin with, and of its tokenizer; empty for pretrain.
+  std::string model_directory;
   ModelPlace place;
   MetricsWriter& metrics;
   Display& display;
@@ -34,6 +35,13 @@ RunEnd run_likelihood_stage(StageContext& context);  // likelihood.cpp: pretrain
 
 // Whether a stage should save and leave now: a signal, or the recipe's max_time.
 std::optional<RunEnd> stop_asked(const StageContext& context);
+
+// The shape of the model that a stage begins with: what its directory says, or, with random weights
+// and no such directory, the recipe's `shape`.
+ModelConfig config_of_stage(const StageContext& context);
+
+// Load of the experts, for models that have them.
+void set_expert_load(MetricsRow& row, const ExpertLoad& load);
 
 // When to save: every so many steps or minutes.
 class CheckpointClock {

@@ -21,6 +21,14 @@ Trainer::Trainer(Transformer& model, const OptimizerOptions& optimizer,
       options_(options),
       share_prompts_(model.device().is_cpu()) {}
 
+void describe(OptionVisitor& v, BalanceOptions& o) {
+  v.value("coef", o.coef, "factor of the sequence-wise balance loss (DeepSeek-V3: 1e-4)");
+  v.value("bias_speed", o.bias_speed,
+          "how far a sigmoid router's selection bias moves a step (DeepSeek-V3: 1e-3)");
+  v.value("predict_coef", o.predict_coef,
+          "pretraining: factor of the multi-token-prediction loss (DeepSeek-V3: 0.3)");
+}
+
 namespace {
 
 std::vector<float> to_host(const Tensor& t) {
@@ -56,28 +64,106 @@ std::vector<std::vector<double>> Trainer::log_probs(
   return result;
 }
 
+namespace {
+
+// The loss of the prediction module on a batch without shared prompts: a sum of -log p over the
+// tokens that it predicts, which are all but the first of each completion.
+Tensor predict_loss(const Transformer& model, const Tensor& hidden, const PackedBatch& batch) {
+  std::vector<int64_t> rows, targets;
+  const Tensor hidden_rows = batch.hidden_rows.cpu(), wanted = batch.targets.cpu();
+  for (size_t i = 0; i + 1 < batch.offsets.size(); ++i) {
+    for (int64_t m = batch.offsets[i]; m + 1 < batch.offsets[i + 1]; ++m) {
+      rows.push_back(hidden_rows.const_data_ptr<int64_t>()[m]);
+      targets.push_back(wanted.const_data_ptr<int64_t>()[m + 1]);
+    }
+  }
+  if (rows.empty()) return Tensor();
+  // What stands behind a sequence's end is read by no row that counts.
+  const Tensor ahead = model.predict_ahead(hidden, batch.forward.tokens.roll(-1), batch.forward);
+  const auto place = [&](const std::vector<int64_t>& v) {
+    return at::tensor(v, at::kLong).to(model.device());
+  };
+  return -model.log_probs(ahead.index_select(0, place(rows)), place(targets)).logp.sum();
+}
+
+int64_t tokens_of(std::span<const TrainingSequence> sequences) {
+  size_t tokens = 0;
+  for (const TrainingSequence& s : sequences) tokens += s.prompt.size() + s.completion.size();
+  return static_cast<int64_t>(tokens);
+}
+
+}  // namespace
+
 void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
-                               const Gradient& gradient) {
+                               const Gradient& gradient, bool predict) {
   const at::AutoGradMode with_grad(true);
+  const bool experts = model_.config().experts.count > 0;
+  const double all_tokens = static_cast<double>(tokens_of(sequences));
   const std::vector<size_t> cuts =
-      cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
+      cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_ && !predict);
   std::vector<float> dlogp, dentropy;
+  expert_counts_.clear();
+  balance_ = predict_loss_ = 0;
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
-    const PackedBatch batch =
-        pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]), model_.device(), share_prompts_);
-    const Tensor hidden = model_.forward(batch.forward).index_select(0, batch.hidden_rows);
+    const auto part = sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]);
+    PackedBatch batch = pack(part, model_.device(), share_prompts_ && !predict);
+    RoutingRecord routing;
+    if (experts) batch.forward.routing = &routing;
+    const Tensor all = model_.forward(batch.forward);
+    batch.forward.routing = nullptr;
+    const Tensor hidden = all.index_select(0, batch.hidden_rows);
     const ops::LogProbs out = model_.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
     const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
     dlogp.assign(logp.size(), 0.0f);
     dentropy.clear();
     gradient(cuts[c], batch.offsets, logp, entropy, dlogp, dentropy);
-    if (dentropy.empty()) {
-      torch::autograd::backward({out.logp}, {to_device(dlogp, model_.device())});
-    } else {
-      torch::autograd::backward({out.logp, out.entropy}, {to_device(dlogp, model_.device()),
-                                                          to_device(dentropy, model_.device())});
+    std::vector<Tensor> losses = {out.logp}, gradients = {to_device(dlogp, model_.device())};
+    const auto add = [&](const Tensor& loss, double factor) {
+      losses.push_back(loss);
+      gradients.push_back(at::full_like(loss, factor));
+    };
+    if (!dentropy.empty()) {
+      losses.push_back(out.entropy);
+      gradients.push_back(to_device(dentropy, model_.device()));
+    }
+    if (experts) {
+      const double share = static_cast<double>(tokens_of(part)) / all_tokens;
+      balance_ += share * routing.balance.item<double>();
+      if (options_.balance.coef > 0) add(routing.balance, options_.balance.coef * share);
+      for (size_t i = 0; i < routing.counts.size(); ++i) {
+        if (expert_counts_.size() <= i) expert_counts_.push_back(at::zeros_like(routing.counts[i]));
+        expert_counts_[i].add_(routing.counts[i]);
+      }
+    }
+    if (predict) {
+      const Tensor ahead = predict_loss(model_, all, batch);
+      if (ahead.defined()) {
+        predict_loss_ += ahead.item<double>();
+        add(ahead, options_.balance.predict_coef / all_tokens);
+      }
+    }
+    torch::autograd::backward(losses, gradients);
+  }
+}
+
+double Trainer::finish_step(double lr, ExpertLoad& load) {
+  const double norm = optimizer_.step(lr);
+  if (expert_counts_.empty()) return norm;
+  const std::vector<Parameter*> biases = model_.selection_biases();
+  load.least = INFINITY;
+  for (size_t i = 0; i < expert_counts_.size(); ++i) {
+    const Tensor counts = expert_counts_[i].to(at::kFloat);
+    const Tensor share = counts / counts.mean();
+    load.most = std::max(load.most, share.max().item<double>());
+    load.least = std::min(load.least, share.min().item<double>());
+    // DeepSeek-V3, section 2.1.2: the overloaded become less likely, the others more.
+    if (options_.balance.bias_speed > 0 && i < biases.size()) {
+      Tensor bias = biases[i]->value;
+      bias.add_(at::sign(1 - share), options_.balance.bias_speed);
     }
   }
+  load.balance = balance_ / static_cast<double>(expert_counts_.size());
+  return norm;
 }
 
 Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> sequences,
@@ -130,7 +216,7 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
       }
     }
   });
-  step.gradient_norm = optimizer_.step(lr);
+  step.gradient_norm = finish_step(lr, step.load);
   if (progress) progress(static_cast<int64_t>(rows.size()), static_cast<int64_t>(rows.size()));
   return step;
 }
@@ -145,9 +231,11 @@ Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequenc
   }
   if (step.tokens == 0) return step;
   const double weight = 1.0 / static_cast<double>(step.tokens);
+  const bool predict = options_.balance.predict_coef > 0 && model_.config().predict_layers > 0;
   forward_backward(
-      sequences, [&](size_t first, const std::vector<int64_t>& offsets, std::span<const float> logp,
-                     std::span<const float>, std::vector<float>& dlogp, std::vector<float>&) {
+      sequences,
+      [&](size_t first, const std::vector<int64_t>& offsets, std::span<const float> logp,
+          std::span<const float>, std::vector<float>& dlogp, std::vector<float>&) {
         for (size_t i = 0; i + 1 < offsets.size(); ++i) {
           for (int64_t t = offsets[i]; t < offsets[i + 1]; ++t) {
             const size_t at = static_cast<size_t>(t - offsets[i]);
@@ -156,8 +244,10 @@ Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequenc
             dlogp[static_cast<size_t>(t)] = static_cast<float>(-weight);
           }
         }
-      });
-  step.gradient_norm = optimizer_.step(lr);
+      },
+      predict);
+  step.predict_loss = predict_loss_ / static_cast<double>(tokens_of(sequences));
+  step.gradient_norm = finish_step(lr, step.load);
   return step;
 }
 

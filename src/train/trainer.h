@@ -14,9 +14,24 @@
 
 namespace hone {
 
+// For models with experts or prediction modules.
+struct BalanceOptions {
+  double coef = 0;          // of the sequence-wise balance loss
+  double bias_speed = 0;    // how far a router's selection bias moves a step (sigmoid routers)
+  double predict_coef = 0;  // pretraining: of the loss of the multi-token-prediction module
+};
+void describe(OptionVisitor& v, BalanceOptions& o);
+
 struct TrainerOptions {
   int64_t micro_batch_tokens = 16384;
   double temperature = 1.0;  // the policy is softmax(logits / temperature)
+  BalanceOptions balance;
+};
+
+// How the tokens of a step were spread over the experts.
+struct ExpertLoad {
+  double most = 0, least = 0;  // of any expert of any layer; 1 is an even share
+  double balance = 0;          // mean over the layers of the balance loss before its factor
 };
 
 class Trainer {
@@ -39,6 +54,7 @@ class Trainer {
     ObjectiveStats stats;
     double gradient_norm = 0;
     double sampler_difference = 0;  // max |trainer's - sampler's| log-probability, before the step
+    ExpertLoad load;                // all 0 without experts
   };
   // One optimizer step on the objective.
   PolicyStep policy_step(std::span<const TrainingSequence> sequences,
@@ -49,6 +65,8 @@ class Trainer {
     double loss = 0;  // mean -log p a counted token
     int64_t tokens = 0;
     double gradient_norm = 0;
+    double predict_loss = 0;  // of the prediction module, where it is trained
+    ExpertLoad load;
   };
   // One optimizer step on the mean negative log-likelihood; masks [N][n] (or empty) say which
   // tokens count.
@@ -64,12 +82,18 @@ class Trainer {
   using Gradient = std::function<void(size_t first, const std::vector<int64_t>& offsets,
                                       std::span<const float> logp, std::span<const float> entropy,
                                       std::vector<float>& dlogp, std::vector<float>& dentropy)>;
-  void forward_backward(std::span<const TrainingSequence> sequences, const Gradient& gradient);
+  void forward_backward(std::span<const TrainingSequence> sequences, const Gradient& gradient,
+                        bool predict_ahead = false);
+  // The optimizer's step, and the routers' biases. Returns the norm of the gradient.
+  double finish_step(double lr, ExpertLoad& load);
 
   Transformer& model_;
   Optimizer optimizer_;
   TrainerOptions options_;
   bool share_prompts_;
+  // Of the step so far: choices of each expert [sparse layers][E], and sums of losses.
+  std::vector<at::Tensor> expert_counts_;
+  double balance_ = 0, predict_loss_ = 0;
 };
 
 }  // namespace hone

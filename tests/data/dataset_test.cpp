@@ -173,7 +173,7 @@ TEST_CASE("documents say from where the loss counts") {
   CHECK_THROWS_MATCHES(
       open_documents({file_spec(bad.path)}, 0), UserError,
       MessageMatches(ContainsSubstring(":2: expected text, or prompt and completion, "
-                                       "found prompt")));
+                                       "or messages, found prompt")));
 }
 
 TEST_CASE("a file can be read from several threads") {

@@ -56,7 +56,8 @@ std::vector<Part> open_parts(const std::vector<DataSpec>& specs, RowKind kind, S
     part.spec = spec;
     if (!spec.task.empty()) {
       if (OptionWriter::write(spec.rows) != OptionWriter::write(RowOptions())) {
-        throw UserError(cat("data: ", spec.task, ": split, max_chars, dedupe, against, ngram and "
+        throw UserError(cat("data: ", spec.task,
+                            ": split, max_chars, dedupe, against, ngram and "
                             "bad_rows are for files; a task's problems are apart by themselves"));
       }
       part.task = make_task(spec.task, spec.options);

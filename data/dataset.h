@@ -36,7 +36,8 @@ inline void describe(OptionVisitor& v, RowOptions& o) {
   v.section("split", o.split, "which rows of a file are held out");
   v.value("max_chars", o.max_chars, "rows of a file with a longer text are left out; 0: none");
   v.value("dedupe", o.dedupe, "rows of a file whose text came before are left out");
-  v.value("against", o.against, "files of test problems: rows that share text with one are left out");
+  v.value("against", o.against,
+          "files of test problems: rows that share text with one are left out");
   v.value("ngram", o.ngram, "so many words in a row are shared text");
   v.value("bad_rows", o.bad_rows, "stop at a row of a file that cannot be read, or skip it");
 }
@@ -64,13 +65,12 @@ inline void describe(OptionVisitor& v, DataSpec& o) {
 // conversation, which the model's chat template makes a text of.
 struct Document {
   std::string text;
-  int64_t loss_from = 0;  // byte offset
-  Json messages = nullptr;       // or [M] {role, content, ...}; text is then empty
-  std::vector<bool> learn = {};  // [M] whether the loss counts in a message: only the assistant's do
+  int64_t loss_from = 0;    // byte offset
+  Json messages = nullptr;  // or [M] {role, content, ...}; text is then empty
+  std::vector<bool> learn =
+      {};  // [M] whether the loss counts in a message: only the assistant's do
 
-  bool learns_nothing() const {
-    return std::find(learn.begin(), learn.end(), true) == learn.end();
-  }
+  bool learns_nothing() const { return std::find(learn.begin(), learn.end(), true) == learn.end(); }
 };
 
 enum class Split { train, heldout };

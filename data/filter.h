@@ -46,7 +46,7 @@ class RowFilter {
   RowOptions options_;
   Split side_;
   std::unordered_set<uint64_t> seen_;
-  std::vector<std::string> places_;                     // of the rows of test sets
+  std::vector<std::string> places_;  // of the rows of test sets
   std::unordered_map<uint64_t, Gram> grams_;
   std::unordered_map<uint64_t, uint32_t> short_texts_;  // all words of a text with fewer -> place
 };
@@ -63,10 +63,10 @@ struct FilterReport {
 
 // Reads the row, judges it and counts it; none: it is left out. Every row that is left out is told
 // to `told`, if there is one. Throws UserError for a bad row unless the options skip those.
-std::optional<Row> filter_row(
-    RowFilter& filter, const RowText& text, const std::string& format, const std::string& file,
-    std::optional<RowKind> kind, FilterReport& report,
-    const std::function<void(LeftOut, const std::string&)>& told = {});
+std::optional<Row> filter_row(RowFilter& filter, const RowText& text, const std::string& format,
+                              const std::string& file, std::optional<RowKind> kind,
+                              FilterReport& report,
+                              const std::function<void(LeftOut, const std::string&)>& told = {});
 
 // Whether a split puts a row with this prompt on the held-out side: a function of the prompt alone.
 bool is_held_out(const std::string& prompt, double share);

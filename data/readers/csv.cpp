@@ -67,8 +67,8 @@ void for_each_csv_row(const std::string& path, char separator,
     if (record->size() == 1 && record->front().empty()) continue;
     ++number;
     if (record->size() != names->size()) {
-      wrong(number,
-            cat("expected ", names->size(), " fields as the first line has, found ", record->size()));
+      wrong(number, cat("expected ", names->size(), " fields as the first line has, found ",
+                        record->size()));
       continue;
     }
     Json object = Json::object();

@@ -149,10 +149,10 @@ Json read_math(const Reader& r) {
 }
 
 Json read_humaneval(const Reader& r) {
-  Json out = row_of({{"prompt", r.text({"prompt"})},
-                     {"tests", {{"check", r.text({"test"})},
-                                {"entry_point", r.text({"entry_point"})}}}},
-                    without(r.row, {"test"}));
+  Json out =
+      row_of({{"prompt", r.text({"prompt"})},
+              {"tests", {{"check", r.text({"test"})}, {"entry_point", r.text({"entry_point"})}}}},
+             without(r.row, {"test"}));
   take_id(out, {"task_id"});
   return out;
 }
@@ -219,8 +219,8 @@ Json read_program(const Reader& r) {
   if (is_text(r.row, "description") && !has(r.row, "problem")) {
     prompt = codeforces_statement(r.row);
   } else {
-    prompt = r.text({"query", "question_content", "problem_description", "question", "problem",
-                     "prompt"});
+    prompt = r.text(
+        {"query", "question_content", "problem_description", "question", "problem", "prompt"});
   }
   if (is_text(r.row, "starter_code")) {
     const std::string& starter = r.row["starter_code"].get_ref<const std::string&>();
@@ -368,7 +368,8 @@ const std::vector<RowFormat> kFormats = {
     {"humaneval", "", "task_id, prompt, test, entry_point",
      "prompt: the function's head; tests: check and entry_point"},
     {"mbpp", "", "text or prompt, test_list", "prompt: the task and its asserts; tests: asserts"},
-    {"apps", "taco", "question, input_output, starter_code", "prompt: with the starter code; tests"},
+    {"apps", "taco", "question, input_output, starter_code",
+     "prompt: with the starter code; tests"},
     {"livecodebench", "lcb",
      "question_content, starter_code, public_test_cases, private_test_cases",
      "as apps; tests: both lists in one"},
@@ -393,7 +394,9 @@ const std::vector<RowFormat>& row_formats() { return kFormats; }
 
 std::string keys_of(const Json& row) {
   std::string out;
-  for (const auto& [key, value] : row.items()) out += (out.empty() ? "" : ", ") + key;
+  for (const auto& [key, value] : row.items()) {
+    out += (out.empty() ? "" : ", ") + key + (value.is_null() ? " (null)" : "");
+  }
   return out.empty() ? "no keys" : out;
 }
 
@@ -402,7 +405,8 @@ std::string format_name(const std::string& name) {
   for (const RowFormat& format : kFormats) known.push_back(format.name);
   if (std::find(known.begin(), known.end(), name) != known.end()) return name;
   for (const RowFormat& format : kFormats) {
-    if (cat(" ", format.also, " ").find(" " + name + " ") != std::string::npos) return format.name;
+    if (!name.empty() && cat(" ", format.also, " ").find(" " + name + " ") != std::string::npos)
+      return format.name;
   }
   const std::string near = nearest_word(name, known);
   std::string all;

@@ -1,7 +1,7 @@
 // The layouts of rows that public data sets have, each turned into hone's own row.
 //
-// hone's own row has `prompt` (a text), or `messages`, or both (`prompt` is then the last thing that
-// the user says); what the rewards need under the names that they read (`answer`, `tests`,
+// hone's own row has `prompt` (a text), or `messages`, or both (`prompt` is then the last thing
+// that the user says); what the rewards need under the names that they read (`answer`, `tests`,
 // `choices`, `numbers` and `target`); for SFT `completion`, or a conversation in `messages`, or
 // `text`; and every other column as it was. Reading an own row again changes nothing.
 #pragma once

@@ -27,8 +27,7 @@ std::string message_text(const Json& message, const std::string& where) {
   if (content == message.end() || content->is_null()) return "";
   if (content->is_string()) return content->get<std::string>();
   if (!content->is_array()) {
-    throw UserError(
-        cat(where, ": expected content to be text, found ", content->type_name()));
+    throw UserError(cat(where, ": expected content to be text, found ", content->type_name()));
   }
   std::string text;
   for (const Json& part : *content) {
@@ -52,11 +51,11 @@ Json from_sharegpt(const Json& turns, const std::string& where) {
   struct Speaker {
     const char *from, *role;
   };
-  static constexpr Speaker kSpeakers[] = {
-      {"human", "user"},         {"user", "user"},          {"gpt", "assistant"},
-      {"assistant", "assistant"}, {"chatgpt", "assistant"},  {"model", "assistant"},
-      {"system", "system"},      {"tool", "tool"},          {"observation", "tool"},
-      {"function_response", "tool"}};
+  static constexpr Speaker kSpeakers[] = {{"human", "user"},        {"user", "user"},
+                                          {"gpt", "assistant"},     {"assistant", "assistant"},
+                                          {"chatgpt", "assistant"}, {"model", "assistant"},
+                                          {"system", "system"},     {"tool", "tool"},
+                                          {"observation", "tool"},  {"function_response", "tool"}};
   Json messages = Json::array();
   for (const Json& turn : turns) {
     const bool whole = turn.is_object() && turn.contains("from") && turn["from"].is_string() &&

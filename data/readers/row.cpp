@@ -99,8 +99,7 @@ Problem problem_of(const Row& row) {
     if (prompt == nullptr) p.prompt = last_user_text(messages, row.where);
     if (messages.empty()) p.fields.erase("messages");
   } else if (prompt == nullptr) {
-    throw UserError(
-        cat(row.where, ": expected prompt or messages, found ", keys_of(row.fields)));
+    throw UserError(cat(row.where, ": expected prompt or messages, found ", keys_of(row.fields)));
   }
   if (prompt != nullptr) p.prompt = *prompt;
   return p;
@@ -140,8 +139,8 @@ RowKind kind_of(const Row& row) {
   const auto completion = f.find("completion");
   const Json* messages = messages_in(f);
   const bool answered = messages && is_assistant(messages->back()) && !text_in(f, "prompt");
-  const bool document = text_in(f, "text") || answered ||
-                        (completion != f.end() && !completion->is_null());
+  const bool document =
+      text_in(f, "text") || answered || (completion != f.end() && !completion->is_null());
   return document ? RowKind::document : RowKind::problem;
 }
 

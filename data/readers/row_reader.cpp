@@ -77,7 +77,8 @@ void read_lines(Input& in, const std::function<void(const RowText&)>& row) {
 }
 
 // Items of the array whose "[" was read. What is within an item is its reader's business.
-void read_items(Input& in, const std::string& path, const std::function<void(const RowText&)>& row) {
+void read_items(Input& in, const std::string& path,
+                const std::function<void(const RowText&)>& row) {
   RowText item;
   int depth = 0;
   bool quoted = false;
@@ -85,8 +86,10 @@ void read_items(Input& in, const std::string& path, const std::function<void(con
     const int64_t at = in.offset();
     const int c = in.get();
     if (c == kEnd) {
-      throw UserError(cat(path, ": expected ] at the end of the array, found the end of the file in "
-                          "item ", item.number + 1));
+      throw UserError(cat(path,
+                          ": expected ] at the end of the array, found the end of the file in "
+                          "item ",
+                          item.number + 1));
     }
     const bool ends = !quoted && depth == 0 && (c == ',' || c == ']');
     if (!ends) {

@@ -1,5 +1,5 @@
-// hone data: synthetic tasks, their problems and corpora as files; the other verbs stand in files of
-// their own.
+// hone data: synthetic tasks, their problems and corpora as files; the other verbs stand in files
+// of their own.
 #include <filesystem>
 
 #include "base/error.h"
@@ -33,7 +33,8 @@ int list(const Options& o) {
   print_line("  auto: known by the columns");
   for (const RowFormat& format : row_formats()) {
     print_line(cat("  ", format.name, ": ", format.columns, " -> ", format.result));
-    formats.push_back({{"name", format.name}, {"columns", format.columns}, {"result", format.result}});
+    formats.push_back(
+        {{"name", format.name}, {"columns", format.columns}, {"result", format.result}});
   }
   print_result(o.output, {{"tasks", tasks}, {"formats", formats}});
   return 0;

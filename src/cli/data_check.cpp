@@ -87,7 +87,8 @@ class Checker {
     if (rows_ == 0) throw UserError(cat(o_.file, ": expected rows of JSON, found none"));
     std::string by_format;
     for (const auto& [name, n] : formats_) by_format += cat(", ", n, " as ", name);
-    print_line(cat(rows_, " rows: ", problems_, " problems, ", documents_, " documents", by_format));
+    print_line(
+        cat(rows_, " rows: ", problems_, " problems, ", documents_, " documents", by_format));
     print_line(cat(wrong_, " wrong, ", repeated_, " repeated, ", no_reference_,
                    " problems without what a reward needs"));
     print_result(o_.output, {{"rows", rows_},
@@ -207,13 +208,15 @@ void add_data_filter(Command& data) {
   static Options o;
   Command& c = data.verb("filter", "a file without the rows that should not serve");
   c.argument("FILE", o.file, "JSONL file or JSON array of problems or documents");
-  c.option("--out", o.out, "JSONL file for the other rows, as they are; - for standard output", true);
+  c.option("--out", o.out, "JSONL file for the other rows, as they are; - for standard output",
+           true);
   c.option("--format", o.format, "auto, or the format of the rows (hone data list)");
   c.option("--max-chars", o.rows.max_chars, "leave out longer texts; 0: none");
   c.flag("--dedupe", o.rows.dedupe, "leave out texts that came before");
   c.option("--against", o.rows.against, "test problems: leave out rows that share text with one");
   c.option("--ngram", o.rows.ngram, "so many words in a row are shared text");
-  c.option("--heldout", o.rows.split.heldout, "share of the rows that is held out, by their prompts");
+  c.option("--heldout", o.rows.split.heldout,
+           "share of the rows that is held out, by their prompts");
   c.option("--split", o.split, "which side to keep: train or heldout");
   c.option("--bad-rows", o.rows.bad_rows, "stop at a row that cannot be read, or skip it");
   add_output_options(c, o.output);

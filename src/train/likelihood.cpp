@@ -93,9 +93,10 @@ DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
     }
     const Document d = documents->at(size > 0 ? document % size : document);
     if (!d.messages.is_null()) {
-      throw UserError(cat("stage '", options.name,
-                          "': conversations need the model's chat template, which this version does "
-                          "not train with; give rows of prompt and completion as text"));
+      throw UserError(
+          cat("stage '", options.name,
+              "': conversations need the model's chat template, which this version does "
+              "not train with; give rows of prompt and completion as text"));
     }
     const auto split = static_cast<size_t>(d.loss_from);
     std::vector<int32_t> prompt = tokenizer->encode(std::string_view(d.text).substr(0, split));

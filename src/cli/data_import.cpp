@@ -109,6 +109,14 @@ void for_each_parquet_row(const std::string& path, const std::string& python,
   throw RunError(cat(path, ": its reader, ", python, " ", script, ", ", end.words(), ": ", words));
 }
 
+// The id of a row that cannot be read, if it can be seen.
+Json id_of(const std::string& text, int64_t number) {
+  constexpr int kMaxDepth = 100;
+  if (nested_deeper(text, kMaxDepth)) return number;
+  const Json row = Json::parse(text, nullptr, false);
+  return row.is_object() && row.contains("id") ? row["id"] : Json(number);
+}
+
 int run(const Options& o) {
   Display display(begin_output(o.output));
   const std::string format = format_name(o.format);
@@ -138,7 +146,7 @@ int run(const Options& o) {
       }
       writer.write(to_line(out));
     } catch (const UserError& error) {
-      malformed(rows, error.what());
+      malformed(id_of(text, rows), error.what());
     }
   };
   for (const std::string& path : files) {

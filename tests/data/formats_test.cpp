@@ -127,6 +127,8 @@ TEST_CASE("GSM8K: the answer stands behind the hashes, and the worked solution s
              ContainsSubstring("a number after ####"));
   CHECK_THAT(problem_error(R"({"question": "Q", "answer": 5})", "gsm8k"),
              ContainsSubstring("expected answer to be text, found number"));
+  CHECK_THAT(problem_error(R"({"question": "Q"})", "gsm8k"),
+             ContainsSubstring("expected answer ("));
   CHECK_THAT(problem_error(R"({"question": null, "answer": "5"})", "gsm8k"),
              ContainsSubstring("expected question or prompt"));
 }

@@ -362,13 +362,13 @@ const std::vector<RowFormat> kFormats = {
     {"hone", "", "prompt, question or problem; messages; text", "hone's own rows, as they are"},
     {"gsm8k", "", "question, answer with ####", "answer: what follows ####; solution: all of it"},
     {"math", "", "problem, answer or solution", "answer, or the solution's box"},
-    {"math500", "math-500", "problem, answer, unique_id", "as math; id: unique_id"},
+    {"math500", "math_500", "problem, answer, unique_id", "as math; id: unique_id"},
     {"aime", "aime24 aime25", "problem, answer", "as math"},
     {"amc", "amc23", "problem, answer", "as math"},
     {"humaneval", "", "task_id, prompt, test, entry_point",
      "prompt: the function's head; tests: check and entry_point"},
     {"mbpp", "", "text or prompt, test_list", "prompt: the task and its asserts; tests: asserts"},
-    {"apps", "taco", "question, input_output, starter_code",
+    {"apps", "taco rllm", "question, input_output, starter_code",
      "prompt: with the starter code; tests"},
     {"livecodebench", "lcb",
      "question_content, starter_code, public_test_cases, private_test_cases",
@@ -401,12 +401,16 @@ std::string keys_of(const Json& row) {
 }
 
 std::string format_name(const std::string& name) {
+  std::string plain;  // MATH-500 is math_500
+  for (const char c : name)
+    plain += c == '-' ? '_' : static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
   std::vector<std::string> known = {"auto"};
   for (const RowFormat& format : kFormats) known.push_back(format.name);
-  if (std::find(known.begin(), known.end(), name) != known.end()) return name;
+  if (std::find(known.begin(), known.end(), plain) != known.end()) return plain;
   for (const RowFormat& format : kFormats) {
-    if (!name.empty() && cat(" ", format.also, " ").find(" " + name + " ") != std::string::npos)
+    if (!plain.empty() && cat(" ", format.also, " ").find(" " + plain + " ") != std::string::npos) {
       return format.name;
+    }
   }
   const std::string near = nearest_word(name, known);
   std::string all;

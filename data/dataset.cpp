@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "data/readers/jsonl.h"
+#include "data/readers/row_file.h"
 
 namespace hone {
 namespace {
@@ -36,10 +36,10 @@ uint64_t permuted(uint64_t index, uint64_t n, uint64_t key) {
 struct Part {
   DataSpec spec;
   std::unique_ptr<Task> task;
-  std::unique_ptr<JsonlFile> file;
+  std::unique_ptr<RowFile> file;
 };
 
-std::vector<Part> open_parts(const std::vector<DataSpec>& specs, RowKind kind) {
+std::vector<Part> open_parts(const std::vector<DataSpec>& specs, RowKind kind, Split side) {
   if (specs.empty()) throw UserError("data: expected at least one entry with task or path");
   std::vector<Part> parts;
   for (const DataSpec& spec : specs) {
@@ -55,17 +55,35 @@ std::vector<Part> open_parts(const std::vector<DataSpec>& specs, RowKind kind) {
     Part part;
     part.spec = spec;
     if (!spec.task.empty()) {
+      if (OptionWriter::write(spec.rows) != OptionWriter::write(RowOptions())) {
+        throw UserError(cat("data: ", spec.task,
+                            ": split, max_chars, dedupe, against, ngram and "
+                            "bad_rows are for files; a task's problems are apart by themselves"));
+      }
       part.task = make_task(spec.task, spec.options);
     } else {
       if (!spec.options.empty()) {
-        throw UserError(cat("data: ", spec.path, ": unknown option ", spec.options.begin()->first,
-                            "; a file has none but format and weight"));
+        std::vector<std::string> known;
+        for (const OptionKey& key : OptionLister::keys<RowOptions>()) known.push_back(key.path);
+        const std::string& option = spec.options.begin()->first;
+        const std::string near = nearest_word(option, known);
+        throw UserError(cat("data: ", spec.path, ": unknown option ", option,
+                            near.empty() ? "" : "; did you mean " + near + "?"));
       }
-      part.file = std::make_unique<JsonlFile>(spec.path, spec.format, kind);
+      part.file = std::make_unique<RowFile>(spec, kind, side);
     }
     parts.push_back(std::move(part));
   }
   return parts;
+}
+
+std::string report_of(const std::vector<Part>& parts) {
+  std::string out;
+  for (const Part& part : parts) {
+    if (!part.file || part.file->report().empty()) continue;
+    out += (out.empty() ? "" : "\n") + part.file->report();
+  }
+  return out;
 }
 
 // What problem and document mixtures share: how item i finds its part.
@@ -75,6 +93,7 @@ class Mixture {
     for (const Part& part : parts_) total_ += part.spec.weight;
   }
 
+  std::string report() const { return report_of(parts_); }
   int64_t size() const {
     return parts_.size() == 1 && parts_[0].file ? parts_[0].file->size() : -1;
   }
@@ -93,7 +112,7 @@ class Mixture {
     size_t p = 0;
     while (p + 1 < parts_.size() && at >= parts_[p].spec.weight) at -= parts_[p++].spec.weight;
     if (parts_[p].task) return task(*parts_[p].task, rng);
-    const JsonlFile& file = *parts_[p].file;
+    const RowFile& file = *parts_[p].file;
     return row(file, static_cast<int64_t>(rng.below(static_cast<uint64_t>(file.size()))));
   }
 
@@ -107,11 +126,12 @@ class TrainProblems : public ProblemSource {
  public:
   explicit TrainProblems(Mixture mixture) : mixture_(std::move(mixture)) {}
   int64_t size() const override { return mixture_.size(); }
+  std::string report() const override { return mixture_.report(); }
   Problem at(int64_t index) const override {
     HONE_CHECK(index >= 0);
     return mixture_.pick(
         index, [](const Task& task, Rng& rng) { return task.problem(Split::train, rng); },
-        [](const JsonlFile& file, int64_t row) { return file.problem(row); });
+        [](const RowFile& file, int64_t row) { return file.problem(row); });
   }
 
  private:
@@ -122,11 +142,12 @@ class MixedDocuments : public DocumentSource {
  public:
   explicit MixedDocuments(Mixture mixture) : mixture_(std::move(mixture)) {}
   int64_t size() const override { return mixture_.size(); }
+  std::string report() const override { return mixture_.report(); }
   Document at(int64_t index) const override {
     HONE_CHECK(index >= 0);
     return mixture_.pick(
         index, [](const Task& task, Rng& rng) { return task.document(rng); },
-        [](const JsonlFile& file, int64_t row) { return file.document(row); });
+        [](const RowFile& file, int64_t row) { return file.document(row); });
   }
 
  private:
@@ -172,6 +193,7 @@ class HeldoutProblems : public ProblemSource {
   }
 
   int64_t size() const override { return static_cast<int64_t>(items_.size()); }
+  std::string report() const override { return report_of(parts_); }
   Problem at(int64_t index) const override {
     HONE_CHECK(index >= 0);
     const auto& [part, row] = items_[static_cast<size_t>(index) % items_.size()];
@@ -189,14 +211,14 @@ class HeldoutProblems : public ProblemSource {
 
 std::unique_ptr<ProblemSource> open_problems(const std::vector<DataSpec>& specs, Split split,
                                              uint64_t seed) {
-  std::vector<Part> parts = open_parts(specs, RowKind::problem);
+  std::vector<Part> parts = open_parts(specs, RowKind::problem, split);
   if (split == Split::heldout) return std::make_unique<HeldoutProblems>(std::move(parts), seed);
   return std::make_unique<TrainProblems>(Mixture(std::move(parts), make_key(seed, kProblems)));
 }
 
 std::unique_ptr<DocumentSource> open_documents(const std::vector<DataSpec>& specs, uint64_t seed) {
   return std::make_unique<MixedDocuments>(
-      Mixture(open_parts(specs, RowKind::document), make_key(seed, kDocuments)));
+      Mixture(open_parts(specs, RowKind::document, Split::train), make_key(seed, kDocuments)));
 }
 
 }  // namespace hone

@@ -181,10 +181,13 @@ void WorkerProcess::read_errors() {
 }
 
 std::optional<std::string> WorkerProcess::take_line() {
-  const size_t end = output_.find('\n');
-  if (end == std::string::npos) return std::nullopt;
-  std::string line = output_.substr(0, end);
-  output_.erase(0, end + 1);
+  const size_t end = output_.find('\n', taken_);
+  if (end == std::string::npos) {  // only now: taking line by line costs no more than reading
+    output_.erase(0, std::exchange(taken_, 0));
+    return std::nullopt;
+  }
+  std::string line = output_.substr(taken_, end - taken_);
+  taken_ = end + 1;
   return line;
 }
 

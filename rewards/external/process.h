@@ -41,7 +41,7 @@ class WorkerProcess {
   // A whole line without its newline, if there is one.
   std::optional<std::string> take_line();
   // Bytes that were read and are not a whole line yet, or lines that nobody took.
-  size_t unread() const { return output_.size(); }
+  size_t unread() const { return output_.size() - taken_; }
   // It closed its output or its input: nothing more can be asked.
   bool closed() const { return output_ended_ || input_broken_; }
   void wait_for(std::vector<pollfd>& list) const;
@@ -62,6 +62,7 @@ class WorkerProcess {
   std::string pending_;                                 // to write, from `written_` on
   size_t written_ = 0;
   std::string output_, errors_;
+  size_t taken_ = 0;  // bytes of output_ that lines have taken
   bool output_ended_ = false, errors_ended_ = false, input_broken_ = false;
   ProcessEnd end_;
 };

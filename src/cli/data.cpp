@@ -1,20 +1,19 @@
-// hone data: synthetic tasks, their problems and corpora as files, checks of files.
+// hone data: synthetic tasks, their problems and corpora as files; the other verbs stand in files
+// of their own.
 #include <filesystem>
-#include <map>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "data/dataset.h"
-#include "data/readers/jsonl.h"
+#include "data/readers/formats.h"
 #include "data/tiny_tokenizer.h"
 
 namespace hone {
 namespace {
 
 struct Options {
-  std::string task, file, out, split = "train", format = "auto";
+  std::string task, out, split = "train";
   std::vector<std::string> options;
   int64_t n = 1000, seed = 0;
   bool documents = false;
@@ -29,7 +28,15 @@ int list(const Options& o) {
     for (const auto& [name, meaning] : task.options) print_line("  " + name + "=" + meaning);
     tasks.push_back({{"name", task.name}, {"meaning", task.meaning}, {"options", task.options}});
   }
-  print_result(o.output, {{"tasks", tasks}});
+  Json formats = Json::array();
+  print_line("formats of rows in files (format: in a recipe, --as of hone data import):");
+  print_line("  auto: known by the columns");
+  for (const RowFormat& format : row_formats()) {
+    print_line(cat("  ", format.name, ": ", format.columns, " -> ", format.result));
+    formats.push_back(
+        {{"name", format.name}, {"columns", format.columns}, {"result", format.result}});
+  }
+  print_result(o.output, {{"tasks", tasks}, {"formats", formats}});
   return 0;
 }
 
@@ -85,41 +92,6 @@ int make(const Options& o) {
   return 0;
 }
 
-// What is wrong with which row: each line on standard output.
-int check(const Options& o) {
-  begin_output(o.output);
-  int64_t rows = 0, wrong = 0, repeated = 0;
-  std::map<std::string, int64_t> seen;  // the row -> its line
-  const std::string file = find_path(o.file);
-  for_each_line(file, [&](int64_t line, const std::string& text) {
-    if (text.find_first_not_of(" \t") == std::string::npos) return;
-    ++rows;
-    try {
-      const std::string where = cat(o.file, ":", line);
-      const Json row = Json::parse(text, nullptr, false);
-      if (!row.is_object()) throw UserError(cat(where, ": expected a JSON object"));
-      if (row.contains("text") || row.contains("completion")) {
-        document_of_row(row, where);
-      } else {
-        problem_of_row(row, o.format, o.file, line);
-      }
-      Json content = row;
-      content.erase("id");
-      const auto [first, fresh] = seen.emplace(to_line(content), line);
-      if (fresh) return;
-      ++repeated;
-      print_line(cat(where, ": the same as line ", first->second));
-    } catch (const UserError& error) {
-      ++wrong;
-      print_line(error.what());
-    }
-  });
-  if (rows == 0) throw UserError(cat(o.file, ": expected rows of JSON, found none"));
-  print_line(cat(rows, " rows, ", wrong, " wrong, ", repeated, " repeated"));
-  print_result(o.output, {{"rows", rows}, {"wrong", wrong}, {"repeated", repeated}});
-  return wrong > 0 ? 1 : 0;
-}
-
 int tokenizer(const Options& o) {
   Display display(begin_output(o.output));
   std::error_code ec;
@@ -152,15 +124,13 @@ void add_make(Command& data, Options& o) {
 void add_data(Command& hone) {
   static Options o;
   Command& data = hone.verb("data", "tasks and data sets");
-  Command& l = data.verb("list", "the synthetic tasks and their options");
+  Command& l = data.verb("list", "the synthetic tasks and their options, the formats of rows");
   add_output_options(l, o.output);
   l.action([] { return list(o); });
   add_make(data, o);
-  Command& c = data.verb("check", "what is wrong with which row of a file");
-  c.argument("FILE", o.file, "JSONL file of problems or documents");
-  c.option("--format", o.format, "auto, gsm8k, math");
-  add_output_options(c, o.output);
-  c.action([] { return check(o); });
+  add_data_import(data);
+  add_data_check(data);
+  add_data_filter(data);
   Command& t = data.verb("tokenizer", "train the tokenizer of the tiny base");
   t.option("--out", o.out, "directory", true);
   t.option("--seed", o.seed, "same seed, same bytes");

@@ -104,6 +104,7 @@ int run(const Options& o) {
   input.add_bos = read_prompt_form(directory, *tokenizer).add_bos;
 
   Engine engine(*model, tokenizer.get());
+  if (!source->report().empty()) display.note(source->report());
   display.note(cat(count, " problems, ", o.n, " samples each"));
   const Evaluation e =
       evaluate(engine, *tokenizer, rewards, input, [&](int64_t, int64_t finished, int64_t total) {
@@ -127,7 +128,7 @@ void add_eval(Command& hone) {
   c.argument("MODEL", o.model, "model directory, or a run");
   c.option("--task", o.task, "NAME[:option=value,...], see hone data list");
   c.option("--data", o.data, "JSONL file of problems");
-  c.option("--format", o.format, "of --data: auto, gsm8k, math");
+  c.option("--format", o.format, "of the rows of --data: auto, or see hone data list");
   c.option("--reward", o.rewards, "what judges; the first decides what is solved");
   c.option("--template", o.prompt.prompt_template, "none, r1_zero, qwen_boxed or a text");
   c.option("--problems", o.problems, "how many; 0: all held-out ones");

@@ -76,7 +76,9 @@ LikelihoodStage::LikelihoodStage(StageContext& c)
       tokenizer(load_tokenizer(tokenizer_directory)),
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
-      trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0, options.experts}) {}
+      trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0, options.experts}) {
+  if (!documents->report().empty()) context.display.note(documents->report());
+}
 
 DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
   DocumentBatch batch;
@@ -90,6 +92,12 @@ DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
                           longest));
     }
     const Document d = documents->at(size > 0 ? document % size : document);
+    if (!d.messages.is_null()) {
+      throw UserError(
+          cat("stage '", options.name,
+              "': conversations need the model's chat template, which this version does "
+              "not train with; give rows of prompt and completion as text"));
+    }
     const auto split = static_cast<size_t>(d.loss_from);
     std::vector<int32_t> prompt = tokenizer->encode(std::string_view(d.text).substr(0, split));
     if (tokenizer->bos()) prompt.insert(prompt.begin(), *tokenizer->bos());

@@ -106,6 +106,7 @@ RlStage::RlStage(StageContext& c)
       prompt(make_prompt_template(options.prompt)),
       sampling(options.sampling) {
   sampling.max_tokens = options.max_tokens;
+  if (!problems->report().empty()) context.display.note(problems->report());
 }
 
 NamedTensors RlStage::more_state() const {

@@ -7,11 +7,13 @@
 using namespace hone;
 
 TEST_CASE("every verb explains itself", "[slow]") {
-  for (const char* verb :
-       {"",           "train",          "sample", "chat",        "eval",        "score",
-        "tokenize",   "logprobs",       "loss",   "data",        "data make",   "data list",
-        "data check", "data tokenizer", "recipe", "recipe show", "recipe keys", "export",
-        "report",     "show",           "bench",  "bench step",  "doctor"}) {
+  for (const char* verb : {"",           "train",       "sample",      "chat",
+                           "eval",       "score",       "tokenize",    "logprobs",
+                           "loss",       "data",        "data make",   "data list",
+                           "data check", "data import", "data filter", "data tokenizer",
+                           "recipe",     "recipe show", "recipe keys", "export",
+                           "report",     "show",        "bench",       "bench step",
+                           "doctor"}) {
     INFO(verb);
     const Outcome help = run_hone(std::string(verb) + " --help");
     CHECK(help.code == 0);

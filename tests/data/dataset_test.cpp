@@ -1,17 +1,15 @@
 #include "data/dataset.h"
 
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <thread>
 
 #include "base/error.h"
+#include "tests/data/temporary_file.h"
 
 namespace hone {
 namespace {
@@ -27,20 +25,6 @@ DataSpec task_spec(const std::string& task, double weight = 1,
   spec.options = std::move(options);
   return spec;
 }
-
-// A file that is gone at the end of the test.
-struct TemporaryFile {
-  explicit TemporaryFile(const std::string& content) {
-    static int count = 0;
-    path =
-        (std::filesystem::temp_directory_path() / ("hone_dataset_test_" + std::to_string(getpid()) +
-                                                   "_" + std::to_string(count++) + ".jsonl"))
-            .string();
-    std::ofstream(path, std::ios::binary) << content;
-  }
-  ~TemporaryFile() { std::filesystem::remove(path); }
-  std::string path;
-};
 
 DataSpec file_spec(const std::string& path, const std::string& format = "auto") {
   DataSpec spec;
@@ -173,7 +157,7 @@ TEST_CASE("documents say from where the loss counts") {
   CHECK_THROWS_MATCHES(
       open_documents({file_spec(bad.path)}, 0), UserError,
       MessageMatches(ContainsSubstring(":2: expected text, or prompt and completion, "
-                                       "found prompt")));
+                                       "or messages, found prompt")));
 }
 
 TEST_CASE("a file can be read from several threads") {

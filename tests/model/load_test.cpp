@@ -107,9 +107,9 @@ TEST_CASE("configs that do not fit are refused with the key, the found and the e
       {"head_dim", 21, "is odd"},
       {"rms_norm_eps", "small", "`rms_norm_eps`: expected a number"},
       {"tie_word_embeddings", "no", "`tie_word_embeddings`: expected true or false"},
-      {"hidden_act", "gelu", "`hidden_act`: expected silu, found gelu"},
-      {"attention_bias", true, "`attention_bias`"},
-      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}, "`rope_scaling`"},
+      {"hidden_act", "mish", "`hidden_act`: expected silu, gelu"},
+      {"attention_bias", true, "self_attn.q_proj.bias is in no file"},
+      {"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4}}, "rope_type 'longrope'"},
       {"eos_token_id", 97, "expected token ids below 97"},
   };
   copy_golden(dir);

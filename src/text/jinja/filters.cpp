@@ -595,14 +595,13 @@ Value indent(Runtime& rt, const Value& value, const Arguments& a) {
 
 Value truncate(Runtime& rt, const Value& value, const Arguments& a) {
   const Bound bound("truncate", a, {"length", "killwords", "end", "leeway"});
-  if (value.is(Kind::undefined)) return value;
-  if (!value.is(Kind::string)) fail(cat("object of type '", type_name(value), "' has no len()"));
   const int64_t most = bound.integer(0, 255), leeway = bound.has_value(3) ? bound.integer(3) : 5;
   const std::string end = bound.text(2, "...");
   const int64_t kept = most - count_code_points(end);
   if (kept < 0) fail(cat("expected length >= ", count_code_points(end), ", got ", most));
   if (leeway < 0) fail(cat("expected leeway >= 0, got ", leeway));
-  if (value.string->length <= checked_add(most, leeway)) return value;
+  if (length(rt, value, {}).integer <= checked_add(most, leeway)) return value;
+  if (!value.is(Kind::string)) fail(cat("a ", type_name(value), " cannot be truncated"));
   std::string text = value.string->text.substr(0, byte_of(value.string->text, kept));
   if (!bound.boolean(rt, 1)) text = text.substr(0, text.rfind(' '));
   return rt.heap().string(text + end);

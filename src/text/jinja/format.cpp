@@ -197,14 +197,19 @@ class PercentFormat {
       at_ = percent;
       if (at_ < format_.size()) conversion();
     }
-    const bool all_used = values_.is(Kind::tuple)
-                              ? next_ == values_.list->items.size()
-                              : values_.is(Kind::dict) || values_.is(Kind::list) || next_ == 1;
+    const bool all_used = values_.is(Kind::tuple) ? next_ == values_.list->items.size()
+                                                  : next_ == 1 || mapping_like();
     if (!all_used) fail("not all arguments converted during string formatting");
     return std::move(out_);
   }
 
  private:
+  // Python lets values that could be looked into by name go unused.
+  bool mapping_like() const {
+    return values_.is(Kind::dict) || values_.is(Kind::list) || values_.is(Kind::range) ||
+           values_.is(Kind::undefined);
+  }
+
   Value next_value() {
     if (!values_.is(Kind::tuple)) {
       if (next_++ > 0) fail("not enough arguments for format string");

@@ -16,7 +16,7 @@ class ChatTemplate;
 struct PromptOptions {
   std::string prompt_template = "none";
   std::string system;
-  std::map<std::string, std::string> variables;
+  std::map<std::string, std::string> variables = {};
 };
 
 inline void describe(OptionVisitor& v, PromptOptions& o) {

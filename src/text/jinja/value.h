@@ -179,6 +179,9 @@ inline Value make_object(Object* o) {
 }
 
 [[noreturn]] void fail(std::string message);
+// The depth of a list or dict whose items have depth `inner`; throws TemplateError beyond the
+// bound.
+int checked_depth(int inner);
 
 // Python's name of the type, for errors.
 std::string type_name(const Value& value);

@@ -103,7 +103,8 @@ std::string render_chat(const PromptTemplate& form, const Problem& problem) {
     messages.erase(messages.size() - 1);
   }
   if (!form.system.empty() && !messages.empty() && !has_role(messages.front(), "system")) {
-    messages.insert(messages.begin(), {{"role", "system"}, {"content", form.system}});
+    const Json first = {{"role", "system"}, {"content", form.system}};
+    messages.insert(messages.begin(), first);
   }
   Json variables = form.variables;
   if (problem.fields.contains("tools")) variables["tools"] = problem.fields["tools"];

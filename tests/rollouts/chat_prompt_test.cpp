@@ -61,7 +61,8 @@ TEST_CASE("a row's messages are the conversation, without the answer at its end"
   CHECK(rendered({"chat", "S"}, {{"messages", answered}}) ==
         "<system>S<user>a<assistant>b<user>c<assistant>");
   Json own = kMessages;
-  own.insert(own.begin(), {{"role", "system"}, {"content", "own"}});
+  const Json first = {{"role", "system"}, {"content", "own"}};
+  own.insert(own.begin(), first);
   CHECK(rendered({"chat", "S"}, {{"messages", own}}).starts_with("<system>own<user>a"));
 }
 

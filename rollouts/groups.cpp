@@ -17,7 +17,8 @@ std::vector<Group> prepare_groups(const Tokenizer& tokenizer, const std::vector<
     group.problem = problem;
     group.prompt = render_prompt(form, problem);
     group.prompt_tokens = tokenizer.encode(group.prompt);
-    if (options.add_bos && tokenizer.bos()) {
+    // A chat template writes it itself where the model wants it.
+    if (options.add_bos && tokenizer.bos() && !form.chat) {
       group.prompt_tokens.insert(group.prompt_tokens.begin(), *tokenizer.bos());
     }
     const int64_t tokens = static_cast<int64_t>(group.prompt_tokens.size());

@@ -1,9 +1,11 @@
 #include "rollouts/prompt.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 
 #include "base/error.h"
+#include "text/chat_template.h"
 
 namespace hone {
 namespace {
@@ -68,11 +70,63 @@ PromptTemplate parse(std::string_view text) {
   return form;
 }
 
+// `false`, `2` and the like are values; what is no JSON is a text.
+Json variable_of(const std::string& text) {
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(text) : value;
+}
+
+PromptTemplate chat_form(const PromptOptions& options, const std::string& model) {
+  std::optional<ChatTemplate> chat = ChatTemplate::from_directory(model);
+  if (!chat) {
+    throw UserError(cat("prompt.template: chat: ", model,
+                        " has no chat template (chat_template.jinja, or chat_template in "
+                        "tokenizer_config.json)"));
+  }
+  PromptTemplate form;
+  form.chat = std::make_shared<const ChatTemplate>(std::move(*chat));
+  form.variables["add_generation_prompt"] = true;
+  for (const auto& [name, value] : options.variables) form.variables[name] = variable_of(value);
+  form.system = options.system;
+  return form;
+}
+
+bool has_role(const Json& message, const char* role) {
+  return message.is_object() && message.value("role", Json()) == role;
+}
+
+std::string render_chat(const PromptTemplate& form, const Problem& problem) {
+  Json messages = problem.fields.value("messages", Json());
+  if (!messages.is_array()) messages = {{{"role", "user"}, {"content", problem.prompt}}};
+  // What the assistant says last is the answer, which the model is to find.
+  while (!messages.empty() && has_role(messages.back(), "assistant")) {
+    messages.erase(messages.size() - 1);
+  }
+  if (!form.system.empty() && !messages.empty() && !has_role(messages.front(), "system")) {
+    const Json first = {{"role", "system"}, {"content", form.system}};
+    messages.insert(messages.begin(), first);
+  }
+  Json variables = form.variables;
+  if (problem.fields.contains("tools")) variables["tools"] = problem.fields["tools"];
+  const auto more = problem.fields.find("chat_template_kwargs");
+  if (more != problem.fields.end() && more->is_object()) variables.update(*more);
+  try {
+    return form.chat->render(messages, variables).text;
+  } catch (const UserError& error) {
+    throw UserError(cat("problem '", problem.id, "': ", error.what()));
+  }
+}
+
 }  // namespace
 
-PromptTemplate make_prompt_template(const PromptOptions& options) {
+PromptTemplate make_prompt_template(const PromptOptions& options, const std::string& model) {
+  if (options.prompt_template == "chat") return chat_form(options, model);
+  if (!options.variables.empty()) {
+    throw UserError(
+        "prompt.variables: are for template: chat, which runs the model's own template");
+  }
   std::string text = options.prompt_template;
-  std::vector<std::string> names;
+  std::vector<std::string> names = {"chat"};
   bool named = false;
   for (const Named& known : kTemplates) {
     names.push_back(known.name);
@@ -101,7 +155,7 @@ PromptTemplate make_prompt_template(const PromptOptions& options) {
   if (!fields) {
     const std::string near = nearest_word(options.prompt_template, names);
     throw UserError(cat("prompt.template: '", options.prompt_template,
-                        "' is no template (none, r1_zero, qwen_boxed) and has no {prompt}",
+                        "' is no template (none, r1_zero, qwen_boxed, chat) and has no {prompt}",
                         near.empty() ? "" : "; did you mean '" + near + "'?"));
   }
   if (!placed && !system.empty()) {
@@ -111,6 +165,7 @@ PromptTemplate make_prompt_template(const PromptOptions& options) {
 }
 
 std::string render_prompt(const PromptTemplate& form, const Problem& problem) {
+  if (form.chat) return render_chat(form, problem);
   std::string text;
   for (const PromptTemplate::Piece& piece : form.pieces) {
     if (!piece.field) {

@@ -72,6 +72,16 @@ bool opens_thinking(const std::string& prompt) {
   return last != std::string::npos && prompt.substr(0, last + 1).ends_with("<think>");
 }
 
+// Models with a chat template see the whole conversation, others the last question.
+RenderedPrompt next_prompt(const Tokenizer& tokenizer, const PromptForm& form,
+                           const Json& messages) {
+  if (form.chat && form.form.empty()) {
+    return render_messages(tokenizer, form, messages, {{"add_generation_prompt", true}});
+  }
+  const std::string text = fill_form(form, text_of(messages.back(), "content"));
+  return {text, encode_prompt(tokenizer, form, text)};
+}
+
 int run(const Options& o) {
   const DisplayOptions display = begin_output(o.output);
   const std::string directory = find_model(o.model);
@@ -88,28 +98,32 @@ int run(const Options& o) {
   }
 
   Json last = Json::object();
+  Json messages = Json::array();
   std::string line;
   for (uint64_t turn = 0;; ++turn) {
     if (typed) show("> ");
     if (!std::getline(std::cin, line)) break;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const std::string prompt = fill_form(form, valid_utf8(line));
+    messages.push_back({{"role", "user"}, {"content", valid_utf8(line)}});
+    const RenderedPrompt prompt = next_prompt(*tokenizer, form, messages);
     SampleRequest request;
-    request.prompt = encode_prompt(*tokenizer, form, prompt);
+    request.prompt = prompt.ids;
     request.key = request_key(static_cast<uint64_t>(o.place.seed), 0, turn, request.prompt, 0);
     if (static_cast<int64_t>(request.prompt.size()) >= context) {
-      const std::string what = cat("the question has ", request.prompt.size(),
+      const std::string what = cat("the conversation has ", request.prompt.size(),
                                    " tokens, the model's context is ", context);
       if (!typed) throw UserError(what);
-      std::fprintf(stderr, "%s\n", what.c_str());
+      std::fprintf(stderr, "%s; beginning anew\n", what.c_str());
+      messages = Json::array();
       continue;
     }
-    ThinkingView view(colors, opens_thinking(prompt));
+    ThinkingView view(colors, opens_thinking(prompt.text));
     const Answer answer = stream(engine, *tokenizer, request, o.sampling, context, view);
+    messages.push_back({{"role", "assistant"}, {"content", answer.text}});
     if (answer.finish_reason != FinishReason::stop && !o.output.quiet) {
       std::fprintf(stderr, "(cut off after %zu tokens)\n", answer.tokens.size());
     }
-    last = {{"prompt", prompt},
+    last = {{"prompt", prompt.text},
             {"text", answer.text},
             {"tokens", answer.tokens.size()},
             {"finish_reason", to_string(answer.finish_reason)}};

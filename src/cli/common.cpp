@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "model/transformer.h"
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 #include "train/run.h"
 
@@ -98,6 +99,9 @@ PromptForm read_prompt_form(const std::string& directory, const Tokenizer& token
   form.add_bos = tokenizer.bos() &&
                  (add_bos == config.end() || !add_bos->is_boolean() || add_bos->get<bool>());
   form.form = json_file(directory + "/hone.json").value("prompt_template", "");
+  if (auto chat = ChatTemplate::from_directory(directory)) {
+    form.chat = std::make_shared<const ChatTemplate>(std::move(*chat));
+  }
   return form;
 }
 
@@ -114,16 +118,36 @@ std::string fill_form(const PromptForm& form, const std::string& question) {
   return form.form.substr(0, at) + question + form.form.substr(at + 8);
 }
 
-std::string render_messages(const PromptForm& form, const Json& messages) {
+RenderedPrompt render_messages(const Tokenizer& tokenizer, const PromptForm& form,
+                               const Json& messages, const Json& variables) {
+  RenderedPrompt prompt;
   const bool one = messages.is_array() && messages.size() == 1 && messages[0].is_object() &&
                    messages[0].value("role", Json()) == "user" && messages[0].contains("content");
-  if (!one || form.form.empty()) {
-    throw UserError(form.form.empty()
-                        ? "'messages': chat templates are not supported yet and the model has no "
-                          "hone.json with a prompt_template; give 'prompt'"
-                        : "'messages': this model takes one message of the user");
+  if (!form.form.empty() && (one || !form.chat)) {
+    if (!one) throw UserError("'messages': this model takes one message of the user");
+    prompt.text = fill_form(form, text_of(messages[0], "content"));
+    prompt.ids = encode_prompt(tokenizer, form, prompt.text);
+    return prompt;
   }
-  return fill_form(form, text_of(messages[0], "content"));
+  if (!form.chat) {
+    throw UserError(
+        "'messages': the model has no chat template (chat_template.jinja, or chat_template in "
+        "tokenizer_config.json); give 'prompt' or 'text'");
+  }
+  prompt.text = form.chat->render(messages, variables).text;
+  // The template writes the beginning-of-text token itself where the model wants it.
+  prompt.ids = tokenizer.encode(prompt.text);
+  return prompt;
+}
+
+Json template_variables(const Json& row) {
+  Json variables = Json::object();
+  for (const auto& [key, value] : row.items()) {
+    if (key != "id" && key != "messages" && key != "chat_template_kwargs") variables[key] = value;
+  }
+  const auto more = row.find("chat_template_kwargs");
+  if (more != row.end() && more->is_object()) variables.update(*more);
+  return variables;
 }
 
 void add_jsonl_options(Command& command, JsonlFiles& files, const std::string& rows) {

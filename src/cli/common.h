@@ -14,6 +14,7 @@
 
 namespace hone {
 
+class ChatTemplate;
 class Tokenizer;
 class Transformer;
 
@@ -53,6 +54,7 @@ void check_vocabulary(const Transformer& model, const Tokenizer& tokenizer,
 struct PromptForm {
   bool add_bos = false;  // tokenizer_config.json: texts begin with the beginning-of-text id
   std::string form;      // hone.json: "Q: {prompt}\nA:"; empty: there is none
+  std::shared_ptr<const ChatTemplate> chat;  // null: there is none
 };
 PromptForm read_prompt_form(const std::string& directory, const Tokenizer& tokenizer);
 // Text with the beginning-of-text id before it, if the model wants that.
@@ -60,8 +62,17 @@ std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const PromptForm&
                                    const std::string& text);
 // A question as the model's form has it; as it stands without a form.
 std::string fill_form(const PromptForm& form, const std::string& question);
-// The text of a conversation. Throws UserError for what needs a chat template.
-std::string render_messages(const PromptForm& form, const Json& messages);
+
+struct RenderedPrompt {
+  std::string text;
+  std::vector<int32_t> ids;
+};
+// A conversation as the model wants it: by its hone.json, which takes one message of the user, else
+// by its chat template. `variables` are the template's. Throws UserError if there is neither.
+RenderedPrompt render_messages(const Tokenizer& tokenizer, const PromptForm& form,
+                               const Json& messages, const Json& variables);
+// The variables of a row {messages, tools, add_generation_prompt, enable_thinking, ...}.
+Json template_variables(const Json& row);
 
 // ---- JSONL in, JSONL out -----------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ int run(const Options& o) {
   const int64_t all = source->size() < 0 ? 512 : source->size();
   const int64_t count = o.problems > 0 ? std::min(o.problems, all) : all;
   for (int64_t i = 0; i < count; ++i) input.problems.push_back(source->at(i));
-  input.prompt = o.prompt;
+  input.prompt = make_prompt_template(o.prompt, directory);
   input.sampling = o.sampling;
   input.n = o.n;
   input.k = o.k;
@@ -130,7 +130,7 @@ void add_eval(Command& hone) {
   c.option("--data", o.data, "JSONL file of problems");
   c.option("--format", o.format, "of the rows of --data: auto, or see hone data list");
   c.option("--reward", o.rewards, "what judges; the first decides what is solved");
-  c.option("--template", o.prompt.prompt_template, "none, r1_zero, qwen_boxed or a text");
+  c.option("--template", o.prompt.prompt_template, "none, r1_zero, qwen_boxed, chat or a text");
   c.option("--problems", o.problems, "how many; 0: all held-out ones");
   c.option("--n", o.n, "samples of each problem");
   c.option("--k", o.k, "also pass@k, at most n");

@@ -33,9 +33,21 @@ Json to_json(const Completion& c) {
 
 std::vector<int32_t> prompt_of(const Json& row, const Tokenizer& tokenizer, const PromptForm& form,
                                int64_t longest) {
-  const std::string text =
-      row.contains("messages") ? render_messages(form, row["messages"]) : text_of(row, "prompt");
-  std::vector<int32_t> prompt = encode_prompt(tokenizer, form, text);
+  // TRL and verl put messages under `prompt`.
+  const char* conversation = row.contains("messages")                             ? "messages"
+                             : row.contains("prompt") && row["prompt"].is_array() ? "prompt"
+                                                                                  : nullptr;
+  std::vector<int32_t> prompt;
+  if (conversation) {
+    Json variables = template_variables(row);
+    const bool goes_on = variables.contains("continue_final_message");
+    if (!goes_on && !variables.contains("add_generation_prompt")) {
+      variables["add_generation_prompt"] = true;
+    }
+    prompt = render_messages(tokenizer, form, row[conversation], variables).ids;
+  } else {
+    prompt = encode_prompt(tokenizer, form, text_of(row, "prompt"));
+  }
   if (prompt.empty()) throw UserError("'prompt': expected some text, found none");
   if (static_cast<int64_t>(prompt.size()) >= longest) {
     throw UserError(cat("'prompt': has ", prompt.size(), " tokens; the model's context is ",

@@ -19,9 +19,10 @@ void tokenize_row(const Tokenizer& tokenizer, const PromptForm& form, JsonlRow& 
     return;
   }
   if (row.in.contains("messages")) {
-    const std::string text = render_messages(form, row.in["messages"]);
-    row.out["text"] = text;
-    row.out["ids"] = encode_prompt(tokenizer, form, text);
+    const RenderedPrompt prompt =
+        render_messages(tokenizer, form, row.in["messages"], template_variables(row.in));
+    row.out["text"] = prompt.text;
+    row.out["ids"] = prompt.ids;
     return;
   }
   if (!row.in.contains("text")) throw UserError("expected 'text', 'ids' or 'messages'");
@@ -51,7 +52,8 @@ void add_tokenize(Command& hone) {
   static Options o;
   Command& c = hone.verb("tokenize", "text to token ids and back");
   c.argument("MODEL", o.model, "directory with tokenizer files");
-  add_jsonl_options(c, o.files, "{text} (and add_special_tokens), {ids} or {messages}");
+  add_jsonl_options(
+      c, o.files, "{text} (and add_special_tokens), {ids} or {messages} (and template variables)");
   add_output_options(c, o.output);
   c.action([] { return run(o); });
 }

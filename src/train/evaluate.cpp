@@ -90,8 +90,8 @@ Evaluation evaluate(Sampler& sampler, const Tokenizer& tokenizer, RewardSet& rew
 
   // Stage -1: the draws are the same at every evaluation and differ from training's.
   std::vector<Group> groups =
-      sample_groups(sampler, input.problems, make_prompt_template(input.prompt), tokenizer, options,
-                    input.sampling, {input.seed, ~uint64_t{0}, 0}, progress);
+      sample_groups(sampler, input.problems, input.prompt, tokenizer, options, input.sampling,
+                    {input.seed, ~uint64_t{0}, 0}, progress);
   rewards.score(groups, {1, 1});
   return summarise(std::move(groups), input.n, input.k);
 }

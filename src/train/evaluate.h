@@ -26,7 +26,7 @@ struct Evaluation {
 
 struct EvaluationInput {
   std::vector<Problem> problems;
-  PromptOptions prompt;
+  PromptTemplate prompt = make_prompt_template({});
   SamplingOptions sampling;
   int64_t n = 1;
   std::vector<int64_t> k;

@@ -26,7 +26,7 @@ HeldOutResult evaluate_heldout(StageContext& context, Sampler& sampler, const To
   const StageOptions& options = context.stage;
   EvaluationInput input;
   input.problems = problems;
-  input.prompt = options.prompt;
+  input.prompt = make_prompt_template(options.prompt, context.model_directory);
   input.sampling = options.sampling;
   input.sampling.max_tokens = options.max_tokens;
   input.n = options.eval.n;

@@ -103,7 +103,7 @@ RlStage::RlStage(StageContext& c)
       trainer(*model, options.optimizer,
               {options.micro_batch_tokens, options.sampling.temperature, options.experts}),
       engine(*model, tokenizer.get()),
-      prompt(make_prompt_template(options.prompt)),
+      prompt(make_prompt_template(options.prompt, c.model_directory)),
       sampling(options.sampling) {
   sampling.max_tokens = options.max_tokens;
   if (!problems->report().empty()) context.display.note(problems->report());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
 
@@ -36,8 +37,7 @@ void AddedTokenMatcher::add(const std::string& pattern, int32_t id, const AddedT
   starts_[static_cast<unsigned char>(pattern[0])] = true;
   nodes_[node].token = static_cast<int32_t>(tokens_.size());
   tokens_.push_back({id, token.single_word, token.lstrip, token.rstrip});
-  // The word characters of Rust's regex crate, which Hugging Face asks here.
-  if (token.single_word && !word_) word_.emplace("\\A[\\w\\u200C\\u200D]", where);
+  if (token.single_word && !word_) word_.emplace(cat("\\A[", kRustWordItems, "]"), where);
 }
 
 bool AddedTokenMatcher::touches_word(std::string_view text, Span match) const {

@@ -13,6 +13,14 @@
 namespace hone {
 namespace {
 
+constexpr std::string_view kSign = "\xE2\x96\x81";  // sentencepiece's for a space
+
+// Whether a sign stands behind another character.
+bool has_sign_inside(std::string_view text) {
+  while (text.starts_with(kSign)) text.remove_prefix(kSign.size());
+  return text.find(kSign) != std::string_view::npos;
+}
+
 // Up to here looking at all pairs again after each merge is faster than a heap.
 constexpr size_t kShortWord = 24;
 
@@ -77,6 +85,8 @@ Bpe::Bpe(const Vocab& vocab, const std::vector<Merge>& merges, const BpeOptions&
   merges_.resize(slots);
   mask_ = slots - 1;
   const size_t prefix = options.continuing_subword_prefix.size();
+  cuts_at_sign_ = !options.byte_characters && !options.ignore_merges && prefix == 0 &&
+                  options.end_of_word_suffix.empty() && tokens_.contains(std::string(kSign));
   for (size_t i = 0; i < merges.size(); ++i) {
     const auto id_of = [&](const std::string& token) {
       const auto it = vocab.find(token);
@@ -89,8 +99,9 @@ Bpe::Bpe(const Vocab& vocab, const std::vector<Merge>& merges, const BpeOptions&
     };
     const auto& [left, right] = merges[i];
     const int32_t l = id_of(left), r = id_of(right);
-    add_merge(l, r, static_cast<uint32_t>(i),
-              id_of(left + right.substr(std::min(prefix, right.size()))));
+    const std::string merged = left + right.substr(std::min(prefix, right.size()));
+    add_merge(l, r, static_cast<uint32_t>(i), id_of(merged));
+    if (has_sign_inside(merged)) cuts_at_sign_ = false;
   }
 }
 
@@ -227,7 +238,18 @@ void Bpe::merge_long(BpeScratch& scratch, std::vector<int32_t>& ids, size_t begi
 }
 
 void Bpe::encode(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& ids) const {
-  if (word.empty()) return;
+  while (cuts_at_sign_ && !word.empty()) {
+    size_t end = 0;
+    while (word.substr(end).starts_with(kSign)) end += kSign.size();
+    end = std::min(word.find(kSign, end), word.size());
+    encode_word(word.substr(0, end), scratch, ids);
+    word.remove_prefix(end);
+  }
+  if (!word.empty()) encode_word(word, scratch, ids);
+}
+
+// One that no merge reaches beyond.
+void Bpe::encode_word(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& ids) const {
   BpeScratch::Entry* entry = nullptr;
   if (word.size() <= sizeof entry->word) {
     entry = &scratch.entries_[hash_word(word) & (BpeScratch::kCached - 1)];

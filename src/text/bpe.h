@@ -70,6 +70,7 @@ class Bpe {
   };
   const Slot* find_merge(int32_t left, int32_t right) const;
   void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t id);
+  void encode_word(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& ids) const;
   void first_symbols(std::string_view word, std::vector<int32_t>& ids) const;
   void merge_short(BpeScratch& scratch, std::vector<int32_t>& ids, size_t begin) const;
   void merge_long(BpeScratch& scratch, std::vector<int32_t>& ids, size_t begin) const;
@@ -79,6 +80,8 @@ class Bpe {
   std::array<int32_t, 256> byte_ids_;      // of single bytes (byte_characters) or ASCII; -1: none
   std::array<int32_t, 256> fallback_ids_;  // of <0x00> to <0xFF>
   int32_t unk_id_ = -1;
+  // No merge joins a U+2581 to another character before it: a text can be cut there.
+  bool cuts_at_sign_ = false;
   std::vector<Slot> merges_;  // a hash table with open addressing; its size is a power of two
   size_t mask_ = 0;
 };

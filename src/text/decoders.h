@@ -20,7 +20,8 @@ struct SpaceFromSign {
   std::string sign;
   bool drop_first;  // the first token has no spaces
 };
-// A run of <0x00> to <0xFF> becomes the text of its bytes, or a U+FFFD for each where they are none.
+// A run of <0x00> to <0xFF> becomes the text of its bytes, or a U+FFFD for each where they are
+// none.
 struct BytesFromNames {};
 struct Fuse {};  // all tokens so far become one
 struct StripEnds {

@@ -50,13 +50,13 @@ struct JsonField {
     if (!json->is_boolean()) fail("true or false");
     return json->get<bool>();
   }
-  // A count or an id: not negative, below 2^31.
+  // A count or an id: not negative.
   int32_t number() const {
-    if (!json->is_number_unsigned() ||
-        json->get<uint64_t>() > std::numeric_limits<int32_t>::max()) {
+    const int64_t value = json->is_number_integer() ? json->get<int64_t>() : -1;
+    if (value < 0 || value > std::numeric_limits<int32_t>::max()) {
       fail("a whole number from 0 to 2147483647");
     }
-    return json->get<int32_t>();
+    return static_cast<int32_t>(value);
   }
   bool boolean_or(const char* key, bool otherwise) const {
     const auto member = find(key);

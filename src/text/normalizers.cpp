@@ -44,7 +44,7 @@ void read_normalizer(const JsonField& field, std::vector<Normalizer>& out) {
                         "(scripts/setup)"));
   };
   static const std::vector<std::pair<std::string, Normalizer>> with_unicode = {
-      {"NFC", NormalForm::nfc},   {"NFD", NormalForm::nfd},     {"NFKC", NormalForm::nfkc},
+      {"NFC", NormalForm::nfc},   {"NFD", NormalForm::nfd},   {"NFKC", NormalForm::nfkc},
       {"NFKD", NormalForm::nfkd}, {"Lowercase", LowerCase{}}, {"StripAccents", StripMarks{}}};
   for (const auto& [name, step] : with_unicode) {
     if (name != type) continue;
@@ -59,8 +59,8 @@ void read_normalizer(const JsonField& field, std::vector<Normalizer>& out) {
   } else if (type == "Prepend") {
     out.push_back(Prepend{field.at("prepend").text()});
   } else if (type == "Strip") {
-    out.push_back(StripSpaces{field.boolean_or("strip_left", false),
-                              field.boolean_or("strip_right", false)});
+    out.push_back(
+        StripSpaces{field.boolean_or("strip_left", false), field.boolean_or("strip_right", false)});
   } else if (type == "ByteLevel") {
     out.push_back(ByteLevelText{});
   } else {

@@ -138,8 +138,7 @@ class Translator {
   bool has(std::string_view s) const { return pattern_.substr(at_).starts_with(s); }
   std::string_view take_char() {
     if (at_ == pattern_.size()) fail("it ends too early");
-    const std::string_view c =
-        pattern_.substr(at_, utf8_step(pattern_.substr(at_)).length);
+    const std::string_view c = pattern_.substr(at_, utf8_step(pattern_.substr(at_)).length);
     at_ += c.size();
     return c;
   }
@@ -316,9 +315,8 @@ class Translator {
     const std::string_view c = take_char();
     if (c == "u") {
       const std::string_view digits = pattern_.substr(at_, 4);
-      if (digits.size() < 4 || !std::all_of(digits.begin(), digits.end(), [](unsigned char d) {
-            return std::isxdigit(d);
-          })) {
+      if (digits.size() < 4 || !std::all_of(digits.begin(), digits.end(),
+                                            [](unsigned char d) { return std::isxdigit(d); })) {
         fail("expected \\u with four hexadecimal digits");
       }
       at_ += 4;

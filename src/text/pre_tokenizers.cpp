@@ -9,6 +9,23 @@ namespace {
 constexpr char kGpt2[] =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// The punctuation of Rust's unicode_categories crate, whose tables are older (Unicode 8) than those
+// of Oniguruma: ASCII symbols too, and not these.
+constexpr char kPunctuation[] =
+    R"([[\p{P}!-/:-@\[-`{-~\x{166D}\x{111C9}]&&[^)"
+    R"(\x{61D}\x{9FD}\x{A76}\x{C77}\x{C84}\x{1B4E}-\x{1B4F}\x{1B7D}-\x{1B7F})"
+    R"(\x{2E43}-\x{2E4F}\x{2E52}-\x{2E5D}\x{10D6E}\x{10EAD}\x{10F55}-\x{10F59})"
+    R"(\x{10F86}-\x{10F89}\x{113D4}-\x{113D5}\x{113D7}-\x{113D8}\x{1144B}-\x{1144F})"
+    R"(\x{1145A}-\x{1145B}\x{1145D}\x{11660}-\x{1166C}\x{116B9}\x{1183B}\x{11944}-\x{11946})"
+    R"(\x{119E2}\x{11A3F}-\x{11A46}\x{11A9A}-\x{11A9C}\x{11A9E}-\x{11AA2})"
+    R"(\x{11B00}-\x{11B09}\x{11BE1}\x{11C41}-\x{11C45}\x{11C70}-\x{11C71})"
+    R"(\x{11EF7}-\x{11EF8}\x{11F43}-\x{11F4F}\x{11FFF}\x{12FF1}-\x{12FF2})"
+    R"(\x{16D6D}-\x{16D6F}\x{16E97}-\x{16E9A}\x{16FE2}\x{1E5FF}\x{1E95E}-\x{1E95F})"
+    R"(]])";
+
+// char::is_numeric of Rust, whose tables are newer.
+constexpr char kNumeric[] = R"([\p{N}\x{11DE0}-\x{11DE9}\x{16FF4}-\x{16FF6}])";
+
 SplitBehavior read_behavior(const JsonField& field) {
   const std::string& name = field.text();
   if (name == "Isolated") return SplitBehavior::isolated;
@@ -79,7 +96,8 @@ void split(const SplitStep& step, Words& words) {
         for (size_t i = 0; i < pieces.size();) {
           Span span = pieces[i].span;
           const bool match = pieces[i].match;
-          for (++i; i < pieces.size() && pieces[i].match == match; ++i) span.end = pieces[i].span.end;
+          for (++i; i < pieces.size() && pieces[i].match == match; ++i)
+            span.end = pieces[i].span.end;
           emit(span);
         }
         break;
@@ -125,8 +143,7 @@ void rewrite(Words& words, F change) {
 }
 
 void apply(const SpaceSign& step, Words& words) {
-  const bool first_at_start =
-      words.at_start && !words.spans.empty() && words.spans[0].begin == 0;
+  const bool first_at_start = words.at_start && !words.spans.empty() && words.spans[0].begin == 0;
   rewrite(words, [&](std::string_view word, size_t i) {
     std::string out;
     const bool prepend = step.prepend == PrependScheme::always ||
@@ -147,7 +164,7 @@ void apply(const SpaceSign& step, Words& words) {
 
 void read_pre_tokenizer(const JsonField& field, std::vector<PreTokenizerStep>& out) {
   const std::string type = field.at("type").text();
-  const auto add_split = [&](const char* regex, SplitBehavior behavior, bool invert) {
+  const auto add_split = [&](const std::string& regex, SplitBehavior behavior, bool invert) {
     out.push_back(SplitStep{Pattern(Regex(regex, field.where)), behavior, invert});
   };
   if (type == "Sequence") {
@@ -168,17 +185,16 @@ void read_pre_tokenizer(const JsonField& field, std::vector<PreTokenizerStep>& o
                               SplitBehavior::merged_with_next, false});
     }
   } else if (type == "Digits") {
-    add_split("\\p{N}",
+    add_split(kNumeric,
               field.boolean_or("individual_digits", false) ? SplitBehavior::isolated
                                                            : SplitBehavior::contiguous,
               false);
   } else if (type == "Punctuation") {
     const auto behavior = field.find("behavior");
-    add_split("[\\p{P}!-/:-@\\[-`{-~]",
-              behavior ? read_behavior(*behavior) : SplitBehavior::isolated, false);
+    add_split(kPunctuation, behavior ? read_behavior(*behavior) : SplitBehavior::isolated, false);
   } else if (type == "Whitespace") {
-    // Rust's \w, which has the joiners too.
-    add_split("[\\w\\u200C\\u200D]+|[^\\w\\s\\u200C\\u200D]+", SplitBehavior::removed, true);
+    const std::string word = kRustWordItems;
+    add_split("[" + word + "]+|[^" + word + "\\s]+", SplitBehavior::removed, true);
   } else if (type == "WhitespaceSplit") {
     add_split("\\s", SplitBehavior::removed, false);
   } else {

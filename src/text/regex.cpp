@@ -64,8 +64,8 @@ Regex::Regex(const std::string& pattern, const std::string& where) {
                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
                              &error, &at, nullptr);
   if (code->code == nullptr) {
-    throw UserError(cat(where, ": expected a regular expression, found ", pattern, " (PCRE2: ",
-                        pcre2_message(error), ")"));
+    throw UserError(cat(where, ": expected a regular expression, found ", pattern,
+                        " (PCRE2: ", pcre2_message(error), ")"));
   }
   code->compiled = pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE) == 0;
   code->where = where;
@@ -83,8 +83,8 @@ void Regex::find_all(std::string_view text, std::vector<Span>& matches) const {
       rc = pcre2_jit_match(code_->code, subject, text.size(), from, 0, m.data, m.context);
     }
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {  // machine code has a small stack of its own
-      rc = pcre2_match(code_->code, subject, text.size(), from,
-                       PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m.data, m.context);
+      rc = pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                       m.data, m.context);
     }
     if (rc == PCRE2_ERROR_NOMATCH) return;
     if (rc < 0) {
@@ -111,9 +111,10 @@ bool has_regex_library() { return false; }
 struct Regex::Code {};
 
 Regex::Regex(const std::string&, const std::string& where) {
-  throw UserError(cat(where, ": this tokenizer needs PCRE2 for its regular expressions, and this "
-                             "hone was built without it; install libpcre2-dev and build again "
-                             "(scripts/setup)"));
+  throw UserError(cat(where,
+                      ": this tokenizer needs PCRE2 for its regular expressions, and this "
+                      "hone was built without it; install libpcre2-dev and build again "
+                      "(scripts/setup)"));
 }
 
 void Regex::find_all(std::string_view, std::vector<Span>&) const {}

@@ -13,6 +13,9 @@ namespace hone {
 // False where hone was built without PCRE2.
 bool has_regex_library();
 
+// What \w is in Rust's regex crate, which Hugging Face uses in some places, as items of a class.
+inline constexpr char kRustWordItems[] = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200C\u200D)";
+
 struct Span {
   size_t begin, end;  // bytes
 };

@@ -36,7 +36,8 @@ Bpe::Merge read_merge(const JsonField& merges, size_t i) {
       return {text.substr(0, space), text.substr(space + 1)};
     }
   }
-  JsonField{&merge, cat(merges.where, "[", i, "]")}.fail("two tokens, as \"a b\" or [\"a\", \"b\"]");
+  JsonField{&merge, cat(merges.where, "[", i, "]")}.fail(
+      "two tokens, as \"a b\" or [\"a\", \"b\"]");
 }
 
 // What add_special_tokens adds. Processors in a sequence wrap what those before them made.
@@ -137,9 +138,7 @@ class JsonTokenizer : public Tokenizer {
     return known(id) ? std::string_view(bytes_[static_cast<size_t>(id)]) : kUnknownId;
   }
 
-  std::unique_ptr<TokenStream> stream() const override {
-    return std::make_unique<Stream>(*this);
-  }
+  std::unique_ptr<TokenStream> stream() const override { return std::make_unique<Stream>(*this); }
   SpecialIdsAround special_ids_around() const override { return around_; }
   int32_t vocab_size() const override { return static_cast<int32_t>(tokens_.size()); }
   std::optional<int32_t> bos() const override { return named_.bos; }
@@ -226,7 +225,9 @@ class JsonTokenizer : public Tokenizer {
         decoders_.size() == 1 && std::holds_alternative<BytesFromCharacters>(decoders_[0]);
   }
 
-  bool known(int32_t id) const { return id >= 0 && id < vocab_size() && known_[static_cast<size_t>(id)]; }
+  bool known(int32_t id) const {
+    return id >= 0 && id < vocab_size() && known_[static_cast<size_t>(id)];
+  }
   const std::string& token(int32_t id) const {
     static const std::string unknown(kUnknownId);
     return known(id) ? tokens_[static_cast<size_t>(id)] : unknown;
@@ -294,9 +295,10 @@ FileJson read_json_if_there(const std::string& path) {
 std::unique_ptr<Tokenizer> make_tokenizer_json(const FileJson& file, const FileJson& config,
                                                const FileJson& special_map,
                                                const std::string& where) {
-  return std::make_unique<JsonTokenizer>(JsonField{&file, where + "tokenizer.json:"},
-                                         JsonField{&config, where + "tokenizer_config.json:"},
-                                         JsonField{&special_map, where + "special_tokens_map.json:"});
+  return std::make_unique<JsonTokenizer>(
+      JsonField{&file, where + "tokenizer.json:"},
+      JsonField{&config, where + "tokenizer_config.json:"},
+      JsonField{&special_map, where + "special_tokens_map.json:"});
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& directory) {
@@ -323,7 +325,8 @@ std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& directory) {
   });
   const std::string kind =
       JsonField{&config, directory + "/tokenizer_config.json:"}.text_or("tokenizer_class", "");
-  const bool prefix_space = config.is_object() && config.value("add_prefix_space", FileJson()) == true;
+  const bool prefix_space =
+      config.is_object() && config.value("add_prefix_space", FileJson()) == true;
   FileJson byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", prefix_space}};
   FileJson file = {{"decoder", byte_level}};
   if (kind.starts_with("Qwen2")) {

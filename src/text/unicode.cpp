@@ -35,7 +35,9 @@ void append_utf8(std::string& out, uint32_t c) {
 }
 
 uint32_t first_code_point(std::string_view s) {
-  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(s[i])); };
+  const auto byte = [&](size_t i) {
+    return static_cast<uint32_t>(static_cast<unsigned char>(s[i]));
+  };
   const uint32_t lead = byte(0);
   if (lead < 0x80) return lead;
   if (lead < 0xE0) return (lead & 31) << 6 | (byte(1) & 63);
@@ -45,8 +47,8 @@ uint32_t first_code_point(std::string_view s) {
 
 bool is_white_space(uint32_t c) {
   return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-         c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 #ifdef HONE_WITH_UTF8PROC
@@ -76,10 +78,9 @@ bool may_change(uint32_t c, NormalForm form) {
 void append_normalized(std::string& out, std::string_view text, int options) {
   if (text.empty()) return;
   utf8proc_uint8_t* result = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &result,
-                   static_cast<utf8proc_option_t>(options));
+  const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                             static_cast<utf8proc_ssize_t>(text.size()), &result,
+                                             static_cast<utf8proc_option_t>(options));
   if (size < 0) throw std::bad_alloc();  // the text is UTF-8, so nothing else can be wrong
   out.append(reinterpret_cast<const char*>(result), static_cast<size_t>(size));
   std::free(result);
@@ -142,7 +143,7 @@ std::string without_marks(std::string_view text) {
     const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
     const bool mark = category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
                       category == UTF8PROC_CATEGORY_ME;
-    if (!mark) out += bytes;
+    if (!mark || newer_than_normalizers(c)) out += bytes;
   });
   return out;
 }

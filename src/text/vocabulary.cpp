@@ -7,7 +7,7 @@ namespace hone {
 namespace {
 
 // Named special tokens in transformers; the first four are also what hone asks for.
-constexpr const char* kNamed[] = {"bos_token", "eos_token", "pad_token",  "unk_token",
+constexpr const char* kNamed[] = {"bos_token", "eos_token", "pad_token", "unk_token",
                                   "sep_token", "cls_token", "mask_token"};
 
 AddedToken read_added_token(const JsonField& field) {
@@ -58,9 +58,8 @@ Vocabulary read_vocabulary(const JsonField& file) {
   const int64_t limit = 1'000'000 + 4 * static_cast<int64_t>(vocab.json->size());
   vocabulary.model.reserve(vocab.json->size());
   for (const auto& [text, id] : vocab.json->items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(limit)) {
-      JsonField{&id, cat(vocab.where, ".", text)}.fail(cat("an id below ", limit));
-    }
+    const bool good = id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < limit;
+    if (!good) JsonField{&id, cat(vocab.where, ".", text)}.fail(cat("an id below ", limit));
     vocabulary.model.emplace(text, id.get<int32_t>());
   }
   if (const auto added = file.find("added_tokens")) {

@@ -14,9 +14,9 @@
 namespace hone {
 
 struct Vocabulary {
-  Bpe::Vocab model;                                     // text -> id
-  std::unordered_map<std::string, int32_t> added_ids;   // text -> id
-  std::unordered_map<int32_t, AddedToken> added;        // by id
+  Bpe::Vocab model;                                    // text -> id
+  std::unordered_map<std::string, int32_t> added_ids;  // text -> id
+  std::unordered_map<int32_t, AddedToken> added;       // by id
 
   std::optional<int32_t> find(const std::string& text) const;
   // Gives a token the id that its text has, else the next free one; of two with one text the last
@@ -35,8 +35,8 @@ struct NamedTokens {
 // Reads `model.vocab` and the file's `added_tokens`.
 Vocabulary read_vocabulary(const JsonField& file);
 
-// Adds what tokenizer_config.json and special_tokens_map.json declare, as transformers' AutoTokenizer
-// does, and says which tokens they name.
+// Adds what tokenizer_config.json and special_tokens_map.json declare, as transformers'
+// AutoTokenizer does, and says which tokens they name.
 NamedTokens add_configured_tokens(const JsonField& config, const JsonField& special_map,
                                   Vocabulary& vocabulary);
 

@@ -177,6 +177,26 @@ void for_each_field(std::string_view message, F field) {
   }
 }
 
+// Takes away the space that the model put before the text.
+class WithoutFirstSpace : public TokenStream {
+ public:
+  explicit WithoutFirstSpace(std::unique_ptr<TokenStream> all) : all_(std::move(all)) {}
+  std::string push(int32_t id) override { return without(all_->push(id)); }
+  std::string finish() override { return without(all_->finish()); }
+
+ private:
+  std::string without(std::string text) {
+    if (!text.empty() && first_) {
+      first_ = false;
+      if (text[0] == ' ') text.erase(0, 1);
+    }
+    return text;
+  }
+
+  std::unique_ptr<TokenStream> all_;
+  bool first_ = true;
+};
+
 class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& bytes, const std::string& path)
@@ -242,7 +262,14 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string out;
     for (int32_t id : ids) out += token_bytes(id);
+    if (adds_space_ && out.starts_with(' ')) out.erase(0, 1);
     return valid_utf8(out);
+  }
+
+  std::unique_ptr<TokenStream> stream() const override {
+    auto all = Tokenizer::stream();
+    if (!adds_space_) return all;
+    return std::make_unique<WithoutFirstSpace>(std::move(all));
   }
 
   std::string_view token_bytes(int32_t id) const override {

@@ -203,7 +203,8 @@ TEST_CASE("training is a function of the texts and keeps the user's pieces whole
                        MessageMatches(ContainsSubstring("vocabulary 100000")));
 }
 
-TEST_CASE("a model with a dummy prefix puts one space before the text, not after special tokens") {
+TEST_CASE(
+    "a model with a dummy prefix puts one space before the text and takes it away in decoding") {
   // Turn the prefix on in the shipped model: a later normalizer_spec in the file wins.
   const std::string bytes =
       read_file(tiny() + "/tokenizer.model") + std::string("\x1A\x02\x18\x01", 4);
@@ -212,6 +213,14 @@ TEST_CASE("a model with a dummy prefix puts one space before the text, not after
   const auto plain = make_sentencepiece(read_file(tiny() + "/tokenizer.model"), "test");
   CHECK(tokenizer->encode("12") == plain->encode(" 12"));
   CHECK(tokenizer->encode("<s>12") == plain->encode("<s>12"));
+  for (const std::string text : {"12", " 12", "<s>12", "", "\n"}) {
+    const auto ids = tokenizer->encode(text);
+    CHECK(tokenizer->decode(ids) == text);
+    StreamDecoder decoder(*tokenizer);
+    std::string all;
+    for (int32_t id : ids) all += decoder.push(id);
+    CHECK(all + decoder.finish() == text);
+  }
 }
 
 TEST_CASE("what is missing is named") {

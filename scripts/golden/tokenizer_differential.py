@@ -9,7 +9,7 @@ The reference is the file itself (Tokenizer.from_file), with the tokens in text 
 added. For each directory: on how many texts the ids differ, on how many the decoded text, and on
 how many lists of random ids. Exit code 1 if any differ. --speed takes rows {"text": ...} and one
 thread of each: Tokenizer.encode alone against all of `hone tokenize` but its start, so with reading
-and writing JSON; tests/text has hone's figure without that.
+and writing JSON.
 """
 import argparse
 import json

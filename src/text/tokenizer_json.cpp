@@ -98,9 +98,6 @@ class JsonTokenizer : public Tokenizer {
     }
     if (const auto field = file.find("post_processor")) read_post_processor(*field, around_);
     read_model(model, vocabulary);
-    if (!named_.unk) {
-      if (const auto unk = model.find("unk_token")) named_.unk = vocabulary.find(unk->text());
-    }
     place_tokens(vocabulary, file.where);
   }
 
@@ -310,6 +307,7 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& directory) {
 
 std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& directory) {
   FileJson config = read_json_if_there(directory + "/tokenizer_config.json");
+  if (!config.is_object()) config = FileJson::object();
   const FileJson special_map = read_json_if_there(directory + "/special_tokens_map.json");
   FileJson vocab = read_json(directory + "/vocab.json");
   FileJson merges = FileJson::array();
@@ -340,16 +338,27 @@ std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& directory) {
   } else {
     file["pre_tokenizer"] = byte_level;
   }
-  // GPT2Tokenizer's and Qwen2Tokenizer's own default.
+  // What GPT2Tokenizer and Qwen2Tokenizer fill in.
+  const bool qwen = kind.starts_with("Qwen2");
   const std::string end = "<|endoftext|>";
   if (vocab.is_object() && vocab.contains(end)) {
-    for (const char* name : {"bos_token", "eos_token", "unk_token"}) {
-      const bool given = config.contains(name) || special_map.contains(name);
-      if (!given && !(kind.starts_with("Qwen2") && std::string(name) == "bos_token")) {
-        config[name] = end;
-      }
+    for (const char* name : {qwen ? "pad_token" : "bos_token", "eos_token", "unk_token"}) {
+      if (!config.contains(name) && !special_map.contains(name)) config[name] = end;
     }
   }
+  // Beside a tokenizer.json, whose post-processor says it, transformers does not heed these flags.
+  FileJson single = FileJson::array({FileJson::object({{"Sequence", {{"id", "A"}}}})});
+  FileJson ids = FileJson::object();
+  for (const bool first : {true, false}) {
+    if (config.value(first ? "add_bos_token" : "add_eos_token", FileJson()) != true) continue;
+    const FileJson name = config.value(first ? "bos_token" : "eos_token", FileJson());
+    if (!name.is_string() || !vocab.contains(name)) continue;
+    ids[name] = {{"ids", FileJson::array({vocab[name]})}};
+    single.insert(first ? single.begin() : single.end(),
+                  FileJson::object({{"SpecialToken", {{"id", name}}}}));
+  }
+  file["post_processor"] = {
+      {"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", ids}};
   file["model"] = {{"type", "BPE"}, {"vocab", std::move(vocab)}, {"merges", std::move(merges)}};
   return make_tokenizer_json(file, config, special_map, directory + "/");
 }

@@ -70,8 +70,6 @@ Vocabulary read_vocabulary(const JsonField& file) {
 
 NamedTokens add_configured_tokens(const JsonField& config, const JsonField& special_map,
                                   Vocabulary& vocabulary) {
-  // Definitions that the named tokens get: the configuration's, else the vocabulary's.
-  std::map<std::string, AddedToken> definitions;
   const auto declared = config.find("added_tokens_decoder");
   if (declared) {
     std::map<int64_t, AddedToken> by_id;  // they are added in the order of their ids
@@ -82,38 +80,37 @@ NamedTokens add_configured_tokens(const JsonField& config, const JsonField& spec
       }
       by_id[std::stoll(id)] = read_added_token(field);
     }
-    for (const auto& [id, token] : by_id) {
-      definitions[token.content] = token;
-      vocabulary.add(token);
-    }
-  } else {
-    for (const auto& [id, token] : vocabulary.added) definitions[token.content] = token;
+    for (const auto& [id, token] : by_id) vocabulary.add(token);
   }
 
-  const auto add = [&](AddedToken token) -> std::optional<int32_t> {
-    const auto known = definitions.find(token.content);
-    if (known != definitions.end()) token = known->second;
-    token.special = true;
-    vocabulary.add(token);
+  const auto add = [&](const JsonField& field) {
+    const AddedToken token = read_special_token(field);
+    // The flags of a token that is there already stay as they are.
+    if (!vocabulary.added_ids.contains(token.content)) vocabulary.add(token);
     return vocabulary.find(token.content);
+  };
+  // transformers reads the map only beside a configuration of the older kind.
+  const auto setting = [&](const char* key) {
+    const auto mapped = declared ? std::nullopt : special_map.find(key);
+    return mapped ? mapped : config.find(key);
   };
   NamedTokens named;
   std::optional<int32_t>* const places[] = {&named.bos, &named.eos, &named.pad, &named.unk};
   for (size_t i = 0; i < std::size(kNamed); ++i) {
-    auto field = config.find(kNamed[i]);
-    // transformers reads the map only beside a configuration of the older kind.
-    if (!declared) {
-      if (const auto mapped = special_map.find(kNamed[i])) field = mapped;
-    }
+    const auto field = setting(kNamed[i]);
     if (!field) continue;
-    const auto id = add(read_special_token(*field));
+    const auto id = add(*field);
     if (i < std::size(places)) *places[i] = id;
   }
+  // A model's own names, such as image_token.
+  for (const auto& [key, value] : config.json->items()) {
+    const bool known = std::find(std::begin(kNamed), std::end(kNamed), key) != std::end(kNamed);
+    if (key.ends_with("_token") && !known && value.is_string()) add({&value, config.where + key});
+  }
   for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
-    const auto list = config.find(key);
-    if (!list || !list->json->is_array()) continue;
-    // Unlike the named ones these are taken as they are written here.
-    for (const JsonField& item : list->items()) vocabulary.add(read_special_token(item));
+    const auto extra = setting(key);
+    if (!extra || !extra->json->is_structured()) continue;
+    for (const auto& [name, value] : extra->json->items()) add({&value, extra->where + "." + name});
   }
   return named;
 }

@@ -273,15 +273,21 @@ TEST_CASE("a token that tokenizer_config.json declares is added, and its flags c
                            {"eos_token", {{"content", "<y>"}, {"lstrip", false}}},
                            {"pad_token", nullptr},
                            {"unk_token", "<new>"},
-                           {"additional_special_tokens", {"<y>", "<z>"}}};
+                           {"image_token", "<img>"},
+                           {"add_bos_token", true},
+                           {"additional_special_tokens", {"<x>", "<z>"}}};
   const auto tokenizer = make(file, config);
-  CHECK(tokenizer->encode("<x>  a<y><new><z>") == Ids{6, 0, 7, 8, 9});
+  CHECK(tokenizer->encode("<x>  a<y><new><img><z>") == Ids{6, 0, 7, 8, 9, 10});
+  CHECK(tokenizer->special_ids_around().before.empty());  // the file's post-processor says it
   CHECK(tokenizer->bos() == 6);
   CHECK(tokenizer->eos() == 7);
   CHECK(!tokenizer->pad());
   CHECK(tokenizer->unk() == 8);
   // The map counts beside a configuration without declarations.
-  const auto mapped = make(file, {{"eos_token", "a"}}, {{"eos_token", "<x>"}, {"pad_token", "b"}});
+  const auto mapped =
+      make(file, {{"eos_token", "a"}},
+           {{"eos_token", "<x>"}, {"pad_token", "b"}, {"additional_special_tokens", {"<q>"}}});
+  CHECK(mapped->encode("<q>") == Ids{7});
   CHECK(mapped->eos() == 6);
   CHECK(mapped->pad() == 1);
   CHECK(!mapped->bos());
@@ -369,6 +375,9 @@ TEST_CASE("vocab.json with merges.txt is GPT-2's tokenizer") {
     CHECK(tokenizer->encode(text) == original->encode(text));
   }
   CHECK(tokenizer->eos() == 420);
+  CHECK(tokenizer->special_ids_around().before.empty());
+  write_file_atomic(directory / "tokenizer_config.json", R"({"add_bos_token": true})");
+  CHECK(load_tokenizer(directory)->special_ids_around().before == Ids{420});
   write_file_atomic(directory / "merges.txt", "a b c\n");
   CHECK_THROWS_MATCHES(load_tokenizer(directory), UserError,
                        MessageMatches(ContainsSubstring("merges.txt:1: expected two tokens")));

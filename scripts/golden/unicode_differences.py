@@ -5,8 +5,8 @@
 
 Needs Python with tokenizers, and libpcre2-8 and libutf8proc of the versions that hone supports at
 least (10.42, 2.8). Goes through all code points: the general categories that tokenizers' Regex
-(Oniguruma) gives and PCRE2 does not, and the code points whose normal forms differ, alone or between
-two combining marks.
+(Oniguruma) gives and PCRE2 does not; the code points whose normal forms differ, alone or between two
+combining marks, and the marks that StripAccents leaves.
 """
 import ctypes
 import ctypes.util
@@ -65,13 +65,17 @@ def pcre2(regex):
     return found
 
 
+def lib():
+    return ctypes.CDLL(ctypes.util.find_library("utf8proc"))
+
+
 def utf8proc(text, options):
-    lib = ctypes.CDLL(ctypes.util.find_library("utf8proc"))
-    lib.utf8proc_map.restype = ctypes.c_ssize_t
+    map_text = lib().utf8proc_map
+    map_text.restype = ctypes.c_ssize_t
     out = ctypes.c_char_p()
     raw = text.encode()
     stable = 1 << 1
-    size = lib.utf8proc_map(raw, ctypes.c_ssize_t(len(raw)), ctypes.byref(out), options | stable)
+    size = map_text(raw, ctypes.c_ssize_t(len(raw)), ctypes.byref(out), options | stable)
     result = ctypes.string_at(out, size).decode()
     ctypes.CDLL(None).free(out)
     return result
@@ -94,6 +98,9 @@ def main():
         ours = utf8proc("\n".join(texts), options).split("\n")
         different.update(codes[i % len(codes)] for i, text in enumerate(texts)
                          if theirs.normalize_str(text) != ours[i])
+    category = lib().utf8proc_category
+    marks = {c for c in codes if category(c) in (6, 7, 8)}  # Mn, Mc, Me
+    different.update(c for c in marks if norm.StripAccents().normalize_str("a" + chr(c)) != "a")
     print(", ".join(f"{{0x{a:X}, 0x{b:X}}}" for a, b in ranges(different)))
 
 

@@ -15,7 +15,7 @@
 #include "cli/verbs.h"
 #include "rewards/code/sandbox.h"
 #include "text/regex.h"
-#include "text/tokenizer.h"
+#include "text/sentencepiece.h"
 #include "text/unicode.h"
 #include "torch/version.h"
 
@@ -100,13 +100,13 @@ Finding optional_part(const char* name, bool there, const char* feature) {
 }
 
 Finding sentencepiece() {
-  const std::string directory = find_path("data/models/tiny-base");
+  const std::string model = find_path("data/models/tiny-base") + "/tokenizer.model";
   std::error_code ec;
-  if (!fs::exists(directory + "/tokenizer.model", ec)) {
+  if (!fs::exists(model, ec)) {
     return {"sentencepiece", "not tried: data/models/tiny-base is not there", ""};
   }
   try {
-    load_tokenizer(directory);
+    make_sentencepiece(read_file(model), model);
     return {"sentencepiece", "works", ""};
   } catch (const UserError& error) {
     return {"sentencepiece", "fails", error.what()};

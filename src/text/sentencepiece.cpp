@@ -199,9 +199,10 @@ class WithoutFirstSpace : public TokenStream {
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
-  SentencePieceTokenizer(const std::string& bytes, const std::string& path)
+  SentencePieceTokenizer(const std::string& bytes, const std::string& path, bool add_bos)
       : model_(bytes + std::string(kNoDummyPrefix), path),
-        adds_space_(sentencepiece_adds_space(bytes)) {
+        adds_space_(sentencepiece_adds_space(bytes)),
+        add_bos_(add_bos) {
     const std::vector<Piece> pieces = model_.pieces();
     byte_ids_.assign(256, -1);
     for (size_t i = 0; i < pieces.size(); ++i) {
@@ -272,6 +273,10 @@ class SentencePieceTokenizer : public Tokenizer {
     return std::make_unique<WithoutFirstSpace>(std::move(all));
   }
 
+  SpecialIdsAround special_ids_around() const override {
+    return add_bos_ ? Tokenizer::special_ids_around() : SpecialIdsAround();
+  }
+
   std::string_view token_bytes(int32_t id) const override {
     if (id < 0 || id >= vocab_size()) return kUnknownId;
     return bytes_[id];
@@ -308,7 +313,7 @@ class SentencePieceTokenizer : public Tokenizer {
   }
 
   Model model_;
-  bool adds_space_;
+  bool adds_space_, add_bos_;
   std::vector<std::string> bytes_;  // by id
   std::vector<int32_t> byte_ids_;   // [256]
   std::vector<std::pair<std::string, int32_t>> special_;
@@ -329,8 +334,9 @@ bool sentencepiece_adds_space(const std::string& bytes) {
   return adds;
 }
 
-std::unique_ptr<Tokenizer> make_sentencepiece(const std::string& bytes, const std::string& path) {
-  return std::make_unique<SentencePieceTokenizer>(bytes, path);
+std::unique_ptr<Tokenizer> make_sentencepiece(const std::string& bytes, const std::string& path,
+                                              bool add_bos) {
+  return std::make_unique<SentencePieceTokenizer>(bytes, path, add_bos);
 }
 
 std::vector<Piece> sentencepiece_pieces(const std::string& bytes, const std::string& path) {

@@ -55,7 +55,10 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& directory) {
   if (has("tokenizer.json")) return load_tokenizer_json(directory);
   if (has("tokenizer.model")) {
     const std::string model = directory + "/tokenizer.model";
-    return make_sentencepiece(read_file(model), model);
+    // Models of the Llama line begin texts with it unless they say otherwise.
+    const bool no_bos =
+        read_tokenizer_config(directory).value("add_bos_token", FileJson()) == false;
+    return make_sentencepiece(read_file(model), model, !no_bos);
   }
   if (has("vocab.json") && has("merges.txt")) return load_vocab_and_merges(directory);
   throw UserError(cat(directory,

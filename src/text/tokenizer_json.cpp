@@ -298,16 +298,21 @@ std::unique_ptr<Tokenizer> make_tokenizer_json(const FileJson& file, const FileJ
       JsonField{&special_map, where + "special_tokens_map.json:"});
 }
 
+FileJson read_tokenizer_config(const std::string& directory) {
+  FileJson config = read_json_if_there(directory + "/tokenizer_config.json");
+  if (!config.is_object())
+    throw UserError(cat(directory, "/tokenizer_config.json: expected an object"));
+  return config;
+}
+
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& directory) {
-  return make_tokenizer_json(read_json(directory + "/tokenizer.json"),
-                             read_json_if_there(directory + "/tokenizer_config.json"),
-                             read_json_if_there(directory + "/special_tokens_map.json"),
-                             directory + "/");
+  return make_tokenizer_json(
+      read_json(directory + "/tokenizer.json"), read_tokenizer_config(directory),
+      read_json_if_there(directory + "/special_tokens_map.json"), directory + "/");
 }
 
 std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& directory) {
-  FileJson config = read_json_if_there(directory + "/tokenizer_config.json");
-  if (!config.is_object()) config = FileJson::object();
+  FileJson config = read_tokenizer_config(directory);
   const FileJson special_map = read_json_if_there(directory + "/special_tokens_map.json");
   FileJson vocab = read_json(directory + "/vocab.json");
   FileJson merges = FileJson::array();

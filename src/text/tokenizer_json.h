@@ -17,6 +17,9 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& directory);
 // tokenizer_config.json says Qwen2Tokenizer.
 std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& directory);
 
+// tokenizer_config.json of the directory; an empty object where there is none.
+FileJson read_tokenizer_config(const std::string& directory);
+
 // From the parsed files; `config` and `special_map` are objects, empty where there is no such file.
 // `where` begins the errors.
 std::unique_ptr<Tokenizer> make_tokenizer_json(const FileJson& file, const FileJson& config,

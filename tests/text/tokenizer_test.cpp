@@ -223,6 +223,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a sentencepiece model's texts begin with its begin token unless the directory says no") {
+  const TemporaryDirectory d;
+  write_file_atomic(d.path + "/tokenizer.model", read_file(tiny() + "/tokenizer.model"));
+  CHECK(load_tokenizer(d.path)->special_ids_around().before == std::vector<int32_t>{1});
+  write_file_atomic(d.path + "/tokenizer_config.json", R"({"add_bos_token": false})");
+  CHECK(load_tokenizer(d.path)->special_ids_around().before.empty());
+  write_file_atomic(d.path + "/tokenizer_config.json", "[");
+  CHECK_THROWS_MATCHES(load_tokenizer(d.path), UserError,
+                       MessageMatches(ContainsSubstring("tokenizer_config.json: expected JSON")));
+}
+
 TEST_CASE("what is missing is named") {
   const TemporaryDirectory d;
   CHECK_THROWS_MATCHES(load_tokenizer("/nonexistent"), UserError,

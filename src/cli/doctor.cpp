@@ -14,7 +14,9 @@
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "rewards/code/sandbox.h"
-#include "text/tokenizer.h"
+#include "text/regex.h"
+#include "text/sentencepiece.h"
+#include "text/unicode.h"
 #include "torch/version.h"
 
 namespace hone {
@@ -98,13 +100,13 @@ Finding optional_part(const char* name, bool there, const char* feature) {
 }
 
 Finding sentencepiece() {
-  const std::string directory = find_path("data/models/tiny-base");
+  const std::string model = find_path("data/models/tiny-base") + "/tokenizer.model";
   std::error_code ec;
-  if (!fs::exists(directory + "/tokenizer.model", ec)) {
+  if (!fs::exists(model, ec)) {
     return {"sentencepiece", "not tried: data/models/tiny-base is not there", ""};
   }
   try {
-    load_tokenizer(directory);
+    make_sentencepiece(read_file(model), model);
     return {"sentencepiece", "works", ""};
   } catch (const UserError& error) {
     return {"sentencepiece", "fails", error.what()};
@@ -137,7 +139,10 @@ std::vector<Finding> findings() {
       gpu(),
       sentencepiece(),
       code_sandbox(),
-      optional_part("PCRE2", has_library("libpcre2-8.so.0"), "byte-level BPE tokenizers"),
+      optional_part("PCRE2", has_regex_library(),
+                    "byte-level BPE tokenizers (tokenizer.json with regular expressions)"),
+      optional_part("utf8proc", has_unicode_library(),
+                    "tokenizer.json with Unicode normal forms (Qwen has them)"),
       {"data", data_root(),
        fs::exists(data_root() + "/recipes")
            ? ""
@@ -156,8 +161,7 @@ int run(const OutputOptions& output) {
     if (!f.trouble.empty()) troubles.push_back(f.trouble);
   }
   // True of this version on every machine.
-  const std::vector<std::string> absent = {"byte-level BPE tokenizers (a tokenizer.json alone)",
-                                           "chat templates", "several GPUs"};
+  const std::vector<std::string> absent = {"chat templates", "several GPUs"};
   std::string line = "not in this version: ";
   for (const std::string& a : absent) line += (&a == &absent.front() ? "" : ", ") + a;
   print_line(line);

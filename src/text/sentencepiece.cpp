@@ -177,11 +177,32 @@ void for_each_field(std::string_view message, F field) {
   }
 }
 
+// Takes away the space that the model put before the text.
+class WithoutFirstSpace : public TokenStream {
+ public:
+  explicit WithoutFirstSpace(std::unique_ptr<TokenStream> all) : all_(std::move(all)) {}
+  std::string push(int32_t id) override { return without(all_->push(id)); }
+  std::string finish() override { return without(all_->finish()); }
+
+ private:
+  std::string without(std::string text) {
+    if (!text.empty() && first_) {
+      first_ = false;
+      if (text[0] == ' ') text.erase(0, 1);
+    }
+    return text;
+  }
+
+  std::unique_ptr<TokenStream> all_;
+  bool first_ = true;
+};
+
 class SentencePieceTokenizer : public Tokenizer {
  public:
-  SentencePieceTokenizer(const std::string& bytes, const std::string& path)
+  SentencePieceTokenizer(const std::string& bytes, const std::string& path, bool add_bos)
       : model_(bytes + std::string(kNoDummyPrefix), path),
-        adds_space_(sentencepiece_adds_space(bytes)) {
+        adds_space_(sentencepiece_adds_space(bytes)),
+        add_bos_(add_bos) {
     const std::vector<Piece> pieces = model_.pieces();
     byte_ids_.assign(256, -1);
     for (size_t i = 0; i < pieces.size(); ++i) {
@@ -242,7 +263,18 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string out;
     for (int32_t id : ids) out += token_bytes(id);
+    if (adds_space_ && out.starts_with(' ')) out.erase(0, 1);
     return valid_utf8(out);
+  }
+
+  std::unique_ptr<TokenStream> stream() const override {
+    auto all = Tokenizer::stream();
+    if (!adds_space_) return all;
+    return std::make_unique<WithoutFirstSpace>(std::move(all));
+  }
+
+  SpecialIdsAround special_ids_around() const override {
+    return add_bos_ ? Tokenizer::special_ids_around() : SpecialIdsAround();
   }
 
   std::string_view token_bytes(int32_t id) const override {
@@ -281,7 +313,7 @@ class SentencePieceTokenizer : public Tokenizer {
   }
 
   Model model_;
-  bool adds_space_;
+  bool adds_space_, add_bos_;
   std::vector<std::string> bytes_;  // by id
   std::vector<int32_t> byte_ids_;   // [256]
   std::vector<std::pair<std::string, int32_t>> special_;
@@ -302,8 +334,9 @@ bool sentencepiece_adds_space(const std::string& bytes) {
   return adds;
 }
 
-std::unique_ptr<Tokenizer> make_sentencepiece(const std::string& bytes, const std::string& path) {
-  return std::make_unique<SentencePieceTokenizer>(bytes, path);
+std::unique_ptr<Tokenizer> make_sentencepiece(const std::string& bytes, const std::string& path,
+                                              bool add_bos) {
+  return std::make_unique<SentencePieceTokenizer>(bytes, path, add_bos);
 }
 
 std::vector<Piece> sentencepiece_pieces(const std::string& bytes, const std::string& path) {

@@ -17,8 +17,10 @@ struct Piece {
   PieceKind kind = PieceKind::text;
 };
 
-// `bytes` is the content of a tokenizer.model; `path` is for the errors.
-std::unique_ptr<Tokenizer> make_sentencepiece(const std::string& bytes, const std::string& path);
+// `bytes` is the content of a tokenizer.model; `path` is for the errors. `add_bos`: whether the
+// begin token is among special_ids_around().
+std::unique_ptr<Tokenizer> make_sentencepiece(const std::string& bytes, const std::string& path,
+                                              bool add_bos = true);
 
 // The pieces by id, for writing the model in another form.
 std::vector<Piece> sentencepiece_pieces(const std::string& bytes, const std::string& path);

@@ -52,9 +52,8 @@ std::string valid_utf8(std::string_view bytes) {
   return out;
 }
 
-std::string StreamDecoder::push(int32_t id) {
-  held_ += tokenizer_->token_bytes(id);
-  std::string_view rest = held_;
+std::string take_valid_utf8(std::string& held) {
+  std::string_view rest = held;
   std::string out;
   while (!rest.empty()) {
     const Utf8Step step = utf8_step(rest);
@@ -62,13 +61,7 @@ std::string StreamDecoder::push(int32_t id) {
     out += step.kind == Utf8Step::whole ? rest.substr(0, step.length) : kReplacement;
     rest.remove_prefix(step.length);
   }
-  held_ = std::string(rest);
-  return out;
-}
-
-std::string StreamDecoder::finish() {
-  const std::string out = valid_utf8(held_);
-  held_.clear();
+  held = std::string(rest);
   return out;
 }
 

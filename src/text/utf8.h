@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace hone {
@@ -13,5 +14,8 @@ struct Utf8Step {
 
 // REQUIRES: s is not empty.
 Utf8Step utf8_step(std::string_view s);
+
+// Takes from `held` all but a sequence that is unfinished at its end; broken parts become U+FFFD.
+std::string take_valid_utf8(std::string& held);
 
 }  // namespace hone

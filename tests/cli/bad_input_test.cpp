@@ -163,13 +163,17 @@ TEST_CASE("damaged models are refused by every verb that loads one") {
           [&](const std::string& m) { spill(m + "/config.json", "{nope"); });
   damaged("none", "no *.safetensors file",
           [&](const std::string& m) { fs::remove(m + "/model.safetensors"); });
-  damaged("tokenizer", "no tokenizer found; looked for tokenizer.model", [&](const std::string& m) {
+  damaged("tokenizer", "no tokenizer found; looked for tokenizer.json", [&](const std::string& m) {
     for (const auto& entry : fs::directory_iterator(m)) {
       if (entry.path().filename().string().starts_with("tokenizer")) fs::remove(entry.path());
     }
   });
-  damaged("pieces", "tokenizer.model: expected a sentencepiece model",
-          [&](const std::string& m) { spill(m + "/tokenizer.model", "no protobuf"); });
+  damaged("pieces", "tokenizer.model: expected a sentencepiece model", [&](const std::string& m) {
+    fs::remove(m + "/tokenizer.json");
+    spill(m + "/tokenizer.model", "no protobuf");
+  });
+  damaged("tokens", "tokenizer.json: expected JSON",
+          [&](const std::string& m) { spill(m + "/tokenizer.json", "{"); });
   check_refused(calls);
   CHECK_FALSE(fs::exists(dir / "out"));
 }

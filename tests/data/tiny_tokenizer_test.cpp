@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "data/dataset.h"
+#include "text/sentencepiece.h"
 #include "text/tokenizer.h"
 
 namespace hone {
@@ -44,6 +45,7 @@ TEST_CASE("tags, digits and operators are one token each") {
 
 TEST_CASE("prompts and documents have the lengths that the recipes count on") {
   const auto tokenizer = load_tokenizer(shipped());
+  const auto sentencepiece = make_sentencepiece(read_file(shipped() + "/tokenizer.model"), "test");
   DataSpec sum;
   sum.task = "sum";
   const auto problems = open_problems({sum}, Split::train, 0);
@@ -54,6 +56,7 @@ TEST_CASE("prompts and documents have the lengths that the recipes count on") {
     CHECK(prompt == 19);
     const std::string text = documents->at(i).text;
     const auto ids = tokenizer->encode(text);
+    CHECK(sentencepiece->encode(text) == ids);
     CHECK(tokenizer->decode(ids) == text);
     tokens += ids.size() + 2;
     longest = std::max(longest, ids.size() + 2);

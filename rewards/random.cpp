@@ -1,6 +1,6 @@
 // `random`: 1 with probability p, whatever the completion says; a function of the problem and the
-// completion alone, so that a run repeats. A control (a model must not learn from it), and what trials
-// with random weights are paid with.
+// completion alone, so that a run repeats. A control (a model must not learn from it), and what
+// trials with random weights are paid with.
 #include "base/error.h"
 #include "base/rng.h"
 #include "rewards/builtin.h"

@@ -17,12 +17,13 @@ std::vector<Group> prepare_groups(const Tokenizer& tokenizer, const std::vector<
     group.problem = problem;
     group.prompt = render_prompt(form, problem);
     group.prompt_tokens = tokenizer.encode(group.prompt);
-    // A chat template writes it itself where the model wants it.
-    if (options.add_bos && tokenizer.bos() && !form.chat) {
-      group.prompt_tokens.insert(group.prompt_tokens.begin(), *tokenizer.bos());
+    // A chat template writes them itself where the model wants them.
+    if (!form.chat) {
+      const std::vector<int32_t> before = tokenizer.special_ids_around().before;
+      group.prompt_tokens.insert(group.prompt_tokens.begin(), before.begin(), before.end());
     }
     const int64_t tokens = static_cast<int64_t>(group.prompt_tokens.size());
-    if (tokens == 0) {
+    if (group.prompt.empty() || tokens == 0) {
       throw UserError(cat("problem '", problem.id, "': the prompt is empty, nothing to continue"));
     }
     if (options.max_prompt_tokens > 0 && tokens > options.max_prompt_tokens) {

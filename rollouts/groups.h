@@ -14,7 +14,6 @@ namespace hone {
 struct GroupOptions {
   int64_t group_size = 8;         // completions of each problem
   int64_t max_prompt_tokens = 0;  // longer prompts are left out of the step; 0: no limit
-  bool add_bos = false;           // the tokenizer's beginning-of-text id first, if it has one
 };
 
 // What the randomness of a step depends on, beside the prompts.

@@ -79,14 +79,14 @@ RenderedPrompt next_prompt(const Tokenizer& tokenizer, const PromptForm& form,
     return render_messages(tokenizer, form, messages, {{"add_generation_prompt", true}});
   }
   const std::string text = fill_form(form, text_of(messages.back(), "content"));
-  return {text, encode_prompt(tokenizer, form, text)};
+  return {text, encode_prompt(tokenizer, text)};
 }
 
 int run(const Options& o) {
   const DisplayOptions display = begin_output(o.output);
   const std::string directory = find_model(o.model);
   const auto tokenizer = load_tokenizer(directory);
-  const PromptForm form = read_prompt_form(directory, *tokenizer);
+  const PromptForm form = read_prompt_form(directory);
   const auto model = open_model(directory, o.place);
   check_vocabulary(*model, *tokenizer, directory);
   Engine engine(*model, tokenizer.get());

@@ -91,13 +91,8 @@ Json json_file(const std::string& path) {
 
 }  // namespace
 
-PromptForm read_prompt_form(const std::string& directory, const Tokenizer& tokenizer) {
+PromptForm read_prompt_form(const std::string& directory) {
   PromptForm form;
-  const Json config = json_file(directory + "/tokenizer_config.json");
-  const auto add_bos = config.find("add_bos_token");
-  // Sentencepiece models of the Llama line begin texts with it unless they say otherwise.
-  form.add_bos = tokenizer.bos() &&
-                 (add_bos == config.end() || !add_bos->is_boolean() || add_bos->get<bool>());
   form.form = json_file(directory + "/hone.json").value("prompt_template", "");
   if (auto chat = ChatTemplate::from_directory(directory)) {
     form.chat = std::make_shared<const ChatTemplate>(std::move(*chat));
@@ -105,10 +100,10 @@ PromptForm read_prompt_form(const std::string& directory, const Tokenizer& token
   return form;
 }
 
-std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const PromptForm& form,
-                                   const std::string& text) {
-  std::vector<int32_t> ids = tokenizer.encode(text);
-  if (form.add_bos) ids.insert(ids.begin(), *tokenizer.bos());
+std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<int32_t> ids = tokenizer.special_ids_around().before;
+  const std::vector<int32_t> own = tokenizer.encode(text);
+  ids.insert(ids.end(), own.begin(), own.end());
   return ids;
 }
 
@@ -126,7 +121,7 @@ RenderedPrompt render_messages(const Tokenizer& tokenizer, const PromptForm& for
   if (!form.form.empty() && (one || !form.chat)) {
     if (!one) throw UserError("'messages': this model takes one message of the user");
     prompt.text = fill_form(form, text_of(messages[0], "content"));
-    prompt.ids = encode_prompt(tokenizer, form, prompt.text);
+    prompt.ids = encode_prompt(tokenizer, prompt.text);
     return prompt;
   }
   if (!form.chat) {

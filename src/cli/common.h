@@ -52,14 +52,12 @@ void check_vocabulary(const Transformer& model, const Tokenizer& tokenizer,
 
 // How a model directory wants its prompts.
 struct PromptForm {
-  bool add_bos = false;  // tokenizer_config.json: texts begin with the beginning-of-text id
-  std::string form;      // hone.json: "Q: {prompt}\nA:"; empty: there is none
+  std::string form;                          // hone.json: "Q: {prompt}\nA:"; empty: there is none
   std::shared_ptr<const ChatTemplate> chat;  // null: there is none
 };
-PromptForm read_prompt_form(const std::string& directory, const Tokenizer& tokenizer);
-// Text with the beginning-of-text id before it, if the model wants that.
-std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const PromptForm& form,
-                                   const std::string& text);
+PromptForm read_prompt_form(const std::string& directory);
+// Text to be continued: with the ids before it that the tokenizer puts there.
+std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const std::string& text);
 // A question as the model's form has it; as it stands without a form.
 std::string fill_form(const PromptForm& form, const std::string& question);
 

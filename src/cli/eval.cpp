@@ -101,7 +101,6 @@ int run(const Options& o) {
   input.k = o.k;
   input.seed = static_cast<uint64_t>(o.place.seed);
   input.max_context = model->config().max_positions;
-  input.add_bos = read_prompt_form(directory, *tokenizer).add_bos;
 
   Engine engine(*model, tokenizer.get());
   if (!source->report().empty()) display.note(source->report());

@@ -46,7 +46,7 @@ std::vector<int32_t> prompt_of(const Json& row, const Tokenizer& tokenizer, cons
     }
     prompt = render_messages(tokenizer, form, row[conversation], variables).ids;
   } else {
-    prompt = encode_prompt(tokenizer, form, text_of(row, "prompt"));
+    prompt = encode_prompt(tokenizer, text_of(row, "prompt"));
   }
   if (prompt.empty()) throw UserError("'prompt': expected some text, found none");
   if (static_cast<int64_t>(prompt.size()) >= longest) {
@@ -61,7 +61,7 @@ int run(const Options& o) {
   if (o.n < 1) throw UserError(cat("--n: expected at least 1, found ", o.n));
   const std::string directory = find_model(o.model);
   const auto tokenizer = load_tokenizer(directory);
-  const PromptForm form = read_prompt_form(directory, *tokenizer);
+  const PromptForm form = read_prompt_form(directory);
   const auto model = open_model(directory, o.place);
   check_vocabulary(*model, *tokenizer, directory);
   if (o.exact && !model->device().is_cpu()) {

@@ -31,16 +31,20 @@ void tokenize_row(const Tokenizer& tokenizer, const PromptForm& form, JsonlRow& 
     throw UserError("'add_special_tokens': expected true or false");
   }
   const std::string text = text_of(row.in, "text");
-  row.out["ids"] = special != row.in.end() && special->get<bool>()
-                       ? encode_prompt(tokenizer, form, text)
-                       : tokenizer.encode(text);
+  std::vector<int32_t> ids = tokenizer.encode(text);
+  if (special != row.in.end() && special->get<bool>()) {
+    const SpecialIdsAround around = tokenizer.special_ids_around();
+    ids.insert(ids.begin(), around.before.begin(), around.before.end());
+    ids.insert(ids.end(), around.after.begin(), around.after.end());
+  }
+  row.out["ids"] = ids;
 }
 
 int run(const Options& o) {
   begin_output(o.output);
   const std::string directory = find_model(o.model);
   const auto tokenizer = load_tokenizer(directory);
-  const PromptForm form = read_prompt_form(directory, *tokenizer);
+  const PromptForm form = read_prompt_form(directory);
   return map_jsonl(o.files, o.output, 1, [&](std::vector<JsonlRow*>& rows) {
     tokenize_row(*tokenizer, form, *rows.front());
   });

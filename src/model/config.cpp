@@ -106,8 +106,10 @@ void read_rope(const Keys& config, double theta, ModelConfig& c) {
     throw UserError(cat(config.where, ": `partial_rotary_factor` is not supported"));
   }
   if (r.kind == "default") return;
+  const char* original = "original_max_position_embeddings";
   r.original_positions =
-      rope.positive("original_max_position_embeddings", static_cast<double>(c.max_positions));
+      config.positive(original, rope.positive(original, static_cast<double>(c.max_positions)));
+  r.mscale_all_dim = rope.number("mscale_all_dim", 0);
   const double longer = static_cast<double>(c.max_positions) / r.original_positions;
   const bool stretched = r.kind == "yarn" && !rope.find("factor");
   r.factor = stretched ? longer : rope.positive("factor", 1);

@@ -86,7 +86,6 @@ Evaluation evaluate(Sampler& sampler, const Tokenizer& tokenizer, RewardSet& rew
   if (options.max_prompt_tokens == 0 && input.max_context > 0) {
     options.max_prompt_tokens = input.max_context - 1;  // room for one token at least
   }
-  options.add_bos = input.add_bos;
 
   // Stage -1: the draws are the same at every evaluation and differ from training's.
   std::vector<Group> groups =

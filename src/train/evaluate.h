@@ -32,7 +32,6 @@ struct EvaluationInput {
   std::vector<int64_t> k;
   uint64_t seed = 0;
   int64_t max_prompt_tokens = 0, max_context = 0;
-  bool add_bos = true;  // see GroupOptions
 };
 
 // A completion passes if the first reward of the set gives it 1 (at least 1 - 1e-9). `format` is

@@ -34,7 +34,6 @@ HeldOutResult evaluate_heldout(StageContext& context, Sampler& sampler, const To
   input.seed = make_key(static_cast<uint64_t>(context.recipe.seed), hash64("eval"),
                         static_cast<uint64_t>(context.index));
   input.max_prompt_tokens = max_prompt_tokens;
-  input.add_bos = tokenizer.bos().has_value();
   HeldOutResult result;
   result.groups =
       evaluate(sampler, tokenizer, rewards, input, [&](int64_t, int64_t done, int64_t all) {

@@ -1,6 +1,7 @@
 // Pretraining and SFT: the mean negative log-likelihood of documents, packed.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <future>
 
@@ -11,6 +12,7 @@
 #include "engine/engine.h"
 #include "kernels/cpu_kernels.h"
 #include "text/tokenizer.h"
+#include "train/conversation.h"
 #include "train/format.h"
 #include "train/heldout.h"
 #include "train/stage.h"
@@ -22,8 +24,24 @@ namespace {
 // The documents of one optimizer step.
 struct DocumentBatch {
   std::vector<std::vector<int32_t>> prompts, completions;
-  int64_t next_document = 0;  // where the step after it begins
-  int64_t tokens = 0;
+  std::vector<std::vector<uint8_t>> masks;  // of the completions: whether the loss counts
+  int64_t next_document = 0;                // where the step after it begins
+  int64_t tokens = 0;                       // that count
+
+  // Cuts what is longer than the model's context; leaves out what has nothing to learn then.
+  void add(std::vector<int32_t> prompt, std::vector<int32_t> completion, std::vector<uint8_t> mask,
+           size_t longest) {
+    if (prompt.size() >= longest) return;
+    const size_t room = std::min(completion.size(), longest - prompt.size());
+    completion.resize(room);
+    mask.resize(room);
+    const int64_t counted = std::count(mask.begin(), mask.end(), 1);
+    if (counted == 0) return;
+    tokens += counted;
+    prompts.push_back(std::move(prompt));
+    completions.push_back(std::move(completion));
+    masks.push_back(std::move(mask));
+  }
 
   std::vector<TrainingSequence> sequences() const {
     std::vector<TrainingSequence> s;
@@ -37,6 +55,7 @@ struct LikelihoodStage {
   const StageOptions& options;
   std::string tokenizer_directory;
   std::unique_ptr<Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat;  // what conversations go through
   std::unique_ptr<Transformer> model;
   std::unique_ptr<DocumentSource> documents;
   Trainer trainer;
@@ -74,6 +93,7 @@ LikelihoodStage::LikelihoodStage(StageContext& c)
       options(c.stage),
       tokenizer_directory(c.stage.kind == "sft" ? c.model_directory : find_path(c.stage.tokenizer)),
       tokenizer(load_tokenizer(tokenizer_directory)),
+      chat(ChatTemplate::from_directory(tokenizer_directory)),
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
       trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0, options.experts}) {
@@ -93,25 +113,31 @@ DocumentBatch LikelihoodStage::batch_from(int64_t document) const {
     }
     const Document d = documents->at(size > 0 ? document % size : document);
     if (!d.messages.is_null()) {
-      throw UserError(
-          cat("stage '", options.name,
-              "': conversations need the model's chat template, which this version does "
-              "not train with; give rows of prompt and completion as text"));
+      if (!chat) {
+        throw UserError(cat("stage '", options.name, "': the data has conversations, and ",
+                            tokenizer_directory, " has no chat template to write them by"));
+      }
+      LearnedTokens tokens = render_conversation(*chat, *tokenizer, d);
+      const auto first = std::find(tokens.learn.begin(), tokens.learn.end(), 1);
+      const auto split = std::max<std::ptrdiff_t>(first - tokens.learn.begin(), 1);
+      if (split >= static_cast<std::ptrdiff_t>(tokens.ids.size())) continue;
+      tokens.learn.erase(tokens.learn.begin(), tokens.learn.begin() + split);
+      batch.add({tokens.ids.begin(), tokens.ids.begin() + split},
+                {tokens.ids.begin() + split, tokens.ids.end()}, std::move(tokens.learn), longest);
+      continue;
     }
     const auto split = static_cast<size_t>(d.loss_from);
-    std::vector<int32_t> prompt = tokenizer->encode(std::string_view(d.text).substr(0, split));
-    if (tokenizer->bos()) prompt.insert(prompt.begin(), *tokenizer->bos());
+    std::vector<int32_t> prompt = tokenizer->special_ids_around().before;
+    const std::vector<int32_t> asked = tokenizer->encode(std::string_view(d.text).substr(0, split));
+    prompt.insert(prompt.end(), asked.begin(), asked.end());
     std::vector<int32_t> completion = tokenizer->encode(std::string_view(d.text).substr(split));
     if (tokenizer->eos()) completion.push_back(*tokenizer->eos());
     if (prompt.empty() && !completion.empty()) {  // no BOS: the first token cannot be predicted
       prompt.push_back(completion.front());
       completion.erase(completion.begin());
     }
-    if (prompt.size() >= longest || completion.empty()) continue;
-    completion.resize(std::min(completion.size(), longest - prompt.size()));
-    batch.tokens += static_cast<int64_t>(completion.size());
-    batch.prompts.push_back(std::move(prompt));
-    batch.completions.push_back(std::move(completion));
+    std::vector<uint8_t> learn(completion.size(), 1);
+    batch.add(std::move(prompt), std::move(completion), std::move(learn), longest);
   }
   batch.next_document = document;
   return batch;
@@ -163,7 +189,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
     next = prepare(batch.next_document);
     const double lr = s.options.optimizer.lr *
                       learning_rate_factor(s.options.optimizer.schedule, s.step, s.options.steps);
-    const auto result = s.trainer.likelihood_step(batch.sequences(), {}, lr);
+    const auto result = s.trainer.likelihood_step(batch.sequences(), batch.masks, lr);
     ++s.step;
     s.next_document = batch.next_document;
     s.tokens += result.tokens;

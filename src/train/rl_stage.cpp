@@ -156,7 +156,7 @@ GroupOptions RlStage::group_options() const {
   const int64_t room = model->config().max_positions - options.max_tokens;
   const int64_t limit = options.max_prompt_tokens > 0 ? std::min(options.max_prompt_tokens, room)
                                                       : std::max<int64_t>(room, 1);
-  return {options.group_size, limit, tokenizer->bos().has_value()};
+  return {options.group_size, limit};
 }
 
 SampleProgress RlStage::progress(const std::string& what) {

@@ -36,9 +36,9 @@ Recipe read_trial(const std::string& path, const std::vector<std::string>& overr
   for (const StageOptions& stage : plain.stages) {
     if (stage.kind != "rl") continue;
     const std::string prefix = plain.stages.size() > 1 ? stage.name + "." : "";
-    for (const char* setting : {"steps=5", "prompts_per_step=8", "group_size=4", "max_tokens=256",
-                                "minibatches=1", "eval.every=0", "eval.problems=8", "eval.n=1",
-                                "eval.k=[]", "objective.length=0"}) {
+    for (const char* setting :
+         {"steps=5", "prompts_per_step=8", "group_size=4", "max_tokens=256", "minibatches=1",
+          "eval.every=0", "eval.problems=8", "eval.n=1", "eval.k=[]", "objective.length=0"}) {
       all.push_back(prefix + setting);
     }
   }
@@ -60,7 +60,8 @@ Recipe read_trial(const std::string& path, const std::vector<std::string>& overr
                             "one from"));
       }
       stage.prompt.prompt_template = "none";
-      notes.push_back(cat(stage.model, " is not there; its shape from the recipe and the tokenizer of ",
+      notes.push_back(cat(stage.model,
+                          " is not there; its shape from the recipe and the tokenizer of ",
                           kStandInTokenizer));
     }
   }

@@ -145,7 +145,7 @@ TEST_CASE("damaged models are refused by every verb that loads one") {
   damaged("cut", "model.safetensors: not a whole safetensors file", [&](const std::string& m) {
     spill(m + "/model.safetensors", weights.substr(0, weights.size() - 1));
   });
-  damaged("garbage", "its header is not JSON", [&](const std::string& m) {
+  damaged("garbage", "its header does not begin with {", [&](const std::string& m) {
     spill(m + "/model.safetensors", weights.substr(0, 8) + std::string(weights.size() - 8, '\xff'));
   });
   damaged("shape", "expected shape [512, 48], found [512, 32]", [&](const std::string& m) {

@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kTurns =
     "{{ bos_token }}{% if tools %}[{{ tools|tojson }}]{% endif %}"
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.role == 'critic' %}"
-    "{{ raise_exception('no critics') }}{% endif %}\n{% endfor %}"
+    "{{ raise_exception('no critics') }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
     "{% if enable_thinking is false %}quick{% endif %}";
 

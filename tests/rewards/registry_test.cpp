@@ -69,7 +69,8 @@ TEST_CASE("every rewarder is listed") {
   std::string names;
   for (const auto& [name, meaning] : list_rewarders()) names += name + " ";
   CHECK(names ==
-        "math exact choice code countdown logic format language length repetition plugin python "
+        "math exact choice code countdown logic format language length repetition random plugin "
+        "python "
         "command ");
 }
 

@@ -106,7 +106,6 @@ TEST_CASE("groups hold prompts, ids and as many completions as asked for") {
   EchoSampler sampler;
   GroupOptions options;
   options.group_size = 3;
-  options.add_bos = true;
   const auto groups = sample_groups(sampler, {problem_of("a", "x"), problem_of("b", "yz")},
                                     make_prompt_template({"<{prompt}>", ""}), ByteTokenizer(),
                                     options, SamplingOptions(), {1, 2, 3});
@@ -142,15 +141,15 @@ TEST_CASE("keys depend on the prompt and its occurrence, not on the place in the
 TEST_CASE("prompts that are too long are left out, and told when none fits") {
   const std::vector<Problem> problems = {problem_of("long", "0123456789"), problem_of("b", "01")};
   GroupOptions options;
-  options.max_prompt_tokens = 2;
+  options.max_prompt_tokens = 3;  // the beginning of text counts
   const auto groups = prepare_groups(ByteTokenizer(), problems, make_prompt_template({}), options);
   REQUIRE(groups.size() == 1);
   CHECK(groups[0].problem.id == "b");
-  options.max_prompt_tokens = 1;
+  options.max_prompt_tokens = 2;
   CHECK_THROWS_MATCHES(
       prepare_groups(ByteTokenizer(), problems, make_prompt_template({}), options), UserError,
-      MessageMatches(ContainsSubstring("'long'") && ContainsSubstring("10 tokens") &&
-                     ContainsSubstring("max_prompt_tokens is 1")));
+      MessageMatches(ContainsSubstring("'long'") && ContainsSubstring("11 tokens") &&
+                     ContainsSubstring("max_prompt_tokens is 2")));
   CHECK_THROWS_AS(
       prepare_groups(ByteTokenizer(), {problem_of("e", "")}, make_prompt_template({}), options),
       UserError);

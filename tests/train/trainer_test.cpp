@@ -42,7 +42,7 @@ struct Step {
 
 Step policy_step(int64_t micro_batch_tokens, double entropy_coef) {
   const auto model = trainable_model();
-  Trainer trainer(*model, plain_adamw(), {micro_batch_tokens, 0.8});
+  Trainer trainer(*model, plain_adamw(), {micro_batch_tokens, 0.8, {}});
   const Completions data;
   const auto sequences = data.sequences();
   std::vector<Trainer::PolicyRow> rows(sequences.size());

@@ -44,12 +44,11 @@ std::string millions(int64_t n) {
   return text;
 }
 
-// -1: a stage before it makes the model.
+// -1: a stage before it makes the model. Of a new one with the vocabulary that its shape has now;
+// the tokenizer's comes later.
 int64_t parameters_of(const StageOptions& stage, const Recipe& recipe) {
-  if (stage.kind == "pretrain") {
-    ModelConfig shape = stage.shape;  // its vocabulary is the tokenizer's
-    return shape.parameter_count();
-  }
+  if (stage.kind == "pretrain") return complete_shape(stage.shape, "shape").parameter_count();
+  if (stands_in(recipe, stage)) return complete_shape(stage.shape, "shape").parameter_count();
   for (const StageOptions& other : recipe.stages) {
     if (other.name == stage.model) return -1;
   }

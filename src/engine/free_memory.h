@@ -10,4 +10,7 @@ namespace hone {
 // Bytes free on the device, counting what LibTorch's allocator holds but does not use.
 int64_t free_memory(const c10::Device& device);
 
+// The most bytes that were in use at once so far: of the device's tensors, or of the process.
+int64_t peak_memory(const c10::Device& device);
+
 }  // namespace hone

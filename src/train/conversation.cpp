@@ -37,7 +37,8 @@ size_t tokens_before(const Tokenizer& tokenizer, const std::vector<int32_t>& ids
   const std::vector<int32_t> front = tokenizer.encode(std::string_view(text).substr(0, at));
   const size_t n = std::min(front.size(), ids.size());
   return static_cast<size_t>(
-      std::mismatch(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(n), front.begin()).first -
+      std::mismatch(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(n), front.begin())
+          .first -
       ids.begin());
 }
 

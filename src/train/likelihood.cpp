@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "data/dataset.h"
 #include "engine/engine.h"
+#include "engine/free_memory.h"
 #include "kernels/cpu_kernels.h"
 #include "text/tokenizer.h"
 #include "train/conversation.h"
@@ -207,6 +208,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
     context.metrics.write_metrics(s.options.name, s.step, row);
     const double seconds = timer.seconds();
     timing.set("step_time", seconds);
+    timing.set("memory_peak", peak_memory(s.model->device()));
     timing.set("tokens_per_second", static_cast<double>(result.tokens) / seconds);
     context.metrics.write_timing(s.options.name, s.step, timing);
     context.display.progress(s.options.name, s.step, s.options.steps);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "engine/free_memory.h"
 #include "kernels/cpu_kernels.h"
 #include "rollouts/record.h"
 #include "train/format.h"
@@ -260,6 +261,7 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
   const double total = step_timer_.seconds();
   MetricsRow timing;
   timing.set("step_time", total);
+  timing.set("memory_peak", peak_memory(model->device()));
   double sampling_seconds = 0;
   for (const auto& [name, value] : seconds_) {
     timing.set("time/" + name, value);

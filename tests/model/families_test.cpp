@@ -58,11 +58,11 @@ NamedValues weights_of(const Json& golden) {
 }
 
 // `config` is the key of the golden that holds config.json.
-std::unique_ptr<Transformer> load(const Json& golden, const char* config, bool trainable) {
+std::unique_ptr<Transformer> load(const Json& golden, const char* config, bool trainable,
+                                  ModelPlace place = {}) {
   const TemporaryDirectory directory;
   write_safetensors(directory / "model.safetensors", weights_of(golden), {{"format", "pt"}});
   write_file_atomic(directory / "config.json", golden[config].dump(2));
-  ModelPlace place;
   place.trainable = trainable;
   return load_model(directory.path(), place);
 }
@@ -262,6 +262,108 @@ TEST_CASE("every family is saved as it was loaded") {
       }
       const auto again = load_model(directory.path(), ModelPlace{});
       CHECK(log_probs_alone(*again, golden) == log_probs_alone(*model, golden));
+    }
+  }
+}
+
+namespace {
+
+// Hidden states [T, C] of a sequence computed over the cache: a prefill of some tokens, then token
+// by token, as the sampler does it.
+at::Tensor hidden_by_cache(const Transformer& model, const std::vector<int64_t>& ids) {
+  const at::NoGradGuard no_grad;
+  const auto n = static_cast<int64_t>(ids.size());
+  const int64_t blocks = n / kBlockTokens + 1;
+  KvCache cache = model.make_cache(2 * blocks);
+  PagedSequence sequence;
+  for (int64_t b = 0; b < blocks; ++b) {
+    sequence.blocks.push_back(static_cast<int32_t>(2 * blocks - 1 - 2 * b));  // scattered
+  }
+  std::vector<at::Tensor> rows;
+  for (int64_t begin = 0; begin < n;) {
+    const int64_t end = begin == 0 ? std::min<int64_t>(n, 5) : begin + 1;
+    ForwardBatch batch;
+    std::vector<int64_t> tokens, positions, slots;
+    for (int64_t t = begin; t < end; ++t) {
+      tokens.push_back(ids[static_cast<size_t>(t)]);
+      positions.push_back(t);
+      slots.push_back(sequence.blocks[static_cast<size_t>(t / kBlockTokens)] * kBlockTokens +
+                      t % kBlockTokens);
+    }
+    const auto place = [&](const std::vector<int64_t>& v) {
+      return at::tensor(v, at::kLong).to(model.device());
+    };
+    batch.tokens = place(tokens);
+    batch.positions = place(positions);
+    batch.slots = place(slots);
+    batch.cache = &cache;
+    sequence.query_begin = 0;
+    sequence.query_length = end - begin;
+    sequence.context = end;
+    batch.sequences = {sequence};
+    rows.push_back(model.forward(batch));
+    begin = end;
+  }
+  return at::cat(rows, 0);
+}
+
+at::Tensor hidden_at_once(const Transformer& model, const std::vector<int64_t>& ids) {
+  const at::NoGradGuard no_grad;
+  ForwardBatch batch = batch_of(ids);
+  batch.tokens = batch.tokens.to(model.device());
+  batch.positions = batch.positions.to(model.device());
+  return model.forward(batch);
+}
+
+}  // namespace
+
+TEST_CASE("every family decodes over the cache to the bits of its training pass") {
+  for (const std::string& name : cases()) {
+    DYNAMIC_SECTION(name) {
+      const Json golden = golden_of(name);
+      const auto model = load(golden, "config", false);
+      for (const Json& s : golden["sequences"]) {
+        const auto ids = s["ids"].get<std::vector<int64_t>>();
+        CHECK(at::equal(hidden_by_cache(*model, ids), hidden_at_once(*model, ids)));
+      }
+    }
+  }
+}
+
+TEST_CASE("every family computes on CUDA what it computes on the CPU", "[cuda]") {
+  if (!at::hasCUDA()) SKIP("no CUDA device");
+  for (const std::string& name : cases()) {
+    DYNAMIC_SECTION(name) {
+      const Json golden = golden_of(name);
+      const auto reference = load(golden, "config", false);
+      const auto exact = load(golden, "config", true, {at::Device(at::kCUDA), at::kFloat});
+      const auto rounded = load(golden, "config", true, {at::Device(at::kCUDA), at::kBFloat16});
+      const auto error = [](const at::Tensor& a, const at::Tensor& b) {  // of the mean square
+        const at::Tensor x = a.to(at::kCPU, at::kFloat), y = b.to(at::kCPU, at::kFloat);
+        return ((x - y).norm() / y.norm()).item<double>();
+      };
+      for (const Json& s : golden["sequences"]) {
+        const auto ids = s["ids"].get<std::vector<int64_t>>();
+        const at::Tensor wanted = hidden_at_once(*reference, ids);
+        CHECK(error(hidden_at_once(*exact, ids), wanted) < 1e-4);
+        CHECK(error(hidden_by_cache(*exact, ids), wanted) < 1e-4);
+        CHECK(error(hidden_at_once(*rounded, ids), wanted) < 0.1);
+        CHECK(error(hidden_by_cache(*rounded, ids), wanted) < 0.1);
+      }
+      const auto gradient = [&](Transformer& model) {
+        const at::AutoGradMode with_grad(true);
+        PackedLoss loss(golden, "loss", 1);
+        for (at::Tensor* t :
+             {&loss.batch.tokens, &loss.batch.positions, &loss.rows, &loss.targets, &loss.dlogp}) {
+          *t = t->to(model.device());
+        }
+        const at::Tensor hidden = model.forward(loss.batch).index_select(0, loss.rows);
+        torch::autograd::backward({model.log_probs(hidden, loss.targets).logp}, {loss.dlogp});
+        return model.weights().grad();
+      };
+      const at::Tensor wanted = gradient(*load(golden, "config", true));
+      CHECK(error(gradient(*exact), wanted) < 1e-3);
+      CHECK(error(gradient(*rounded), wanted) < 0.2);
     }
   }
 }

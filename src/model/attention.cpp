@@ -337,10 +337,14 @@ Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t laye
     const std::optional<int64_t> left =
         window > 0 ? std::optional<int64_t>(window - 1) : std::nullopt;
     const std::optional<int64_t> right = window > 0 ? std::optional<int64_t>(0) : std::nullopt;
-    const auto result = at::_flash_attention_forward(q, k, v, plan.cumulative, plan.cumulative,
-                                                     plan.longest, plan.longest, 0.0, true, false,
-                                                     std::optional<double>(scale), left, right);
-    return std::get<0>(result).reshape({t, h * d});
+    const int64_t padding = (d + 7) / 8 * 8 - d;  // flash attention wants heads of a multiple of 8
+    const auto wide = [&](const Tensor& x) {
+      return padding ? at::constant_pad_nd(x, {0, padding}) : x;
+    };
+    const auto result = at::_flash_attention_forward(
+        wide(q), wide(k), wide(v), plan.cumulative, plan.cumulative, plan.longest, plan.longest,
+        0.0, true, false, std::optional<double>(scale), left, right);
+    return std::get<0>(result).narrow(2, 0, d).reshape({t, h * d});
   }
   if (!batch.cache) return padded_attention(q, k, v, plan, scale, window).reshape({t, h * d});
   Tensor keys = batch.cache->keys[static_cast<size_t>(layer)];

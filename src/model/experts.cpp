@@ -280,8 +280,10 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
     ids = choose(z, w.selection, o);
     weights = weights_of(z, ids, o).to(x.scalar_type());
   }
-  const auto plan =
-      std::make_shared<Dispatch>(dispatch(ids, o.count, x.scalar_type() == at::kFloat));
+  // The grouped product of CUDA wants rows of a multiple of 16 bytes.
+  const bool grouped =
+      x.scalar_type() == at::kBFloat16 && config.hidden % 8 == 0 && o.intermediate % 8 == 0;
+  const auto plan = std::make_shared<Dispatch>(dispatch(ids, o.count, !grouped));
   if (batch.routing) {
     batch.routing->counts.push_back(plan->counts);
     if (at::GradMode::is_enabled()) {

@@ -9,16 +9,18 @@
 namespace hone::ops {
 
 // x [M, K] with any row stride, K contiguous -> [M, N]: x W^T.
-at::Tensor product(const at::Tensor& x, const Parameter& w, int64_t part = 0);
+at::Tensor product(const at::Tensor& x, const Parameter& w, int64_t part = Parameter::kWhole);
 // The same into y, [M, N] with any row stride.
-void product_into(const at::Tensor& y, const at::Tensor& x, const Parameter& w, int64_t part = 0);
+void product_into(const at::Tensor& y, const at::Tensor& x, const Parameter& w,
+                  int64_t part = Parameter::kWhole);
 // dy [M, N] -> [M, K]: dy W.
-at::Tensor product_transposed(const at::Tensor& dy, const Parameter& w, int64_t part = 0);
+at::Tensor product_transposed(const at::Tensor& dy, const Parameter& w,
+                              int64_t part = Parameter::kWhole);
 void product_transposed_into(const at::Tensor& dx, const at::Tensor& dy, const Parameter& w,
-                             int64_t part = 0);
+                             int64_t part = Parameter::kWhole);
 // grad += dy^T x
 void add_weight_gradient(const at::Tensor& dy, const at::Tensor& x, const Parameter& w,
-                         int64_t part = 0);
+                         int64_t part = Parameter::kWhole);
 
 // A parameter in an autograd context: it outlives the graph, so its address will do.
 template <class Context>

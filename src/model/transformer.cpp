@@ -2,10 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <atomic>
 #include <cmath>
+#include <thread>
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "kernels/cpu_kernels.h"
 
 namespace hone {
 
@@ -234,20 +237,17 @@ bool leads_to_residual(const std::string& name) {
 
 void Transformer::initialize(uint64_t seed) {
   const double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(config_.layers));
-  uint64_t index = 0;
-  for (const NamedTensor& t : weights_.tensors()) {
-    const uint64_t key = make_key(seed, hash64("initialize"), index++);
+  const auto fill = [&](size_t index) {
+    const NamedTensor& t = weights_.tensors()[index];
     const at::Tensor target = weights_.view(t);
     if (t.shape.size() == 1) {  // a norm or a bias
       target.fill_(t.name.ends_with("bias") ? 0.0 : 1.0);
-      continue;
+      return;
     }
-    const bool into_residual =
-        t.parameter != head_ && t.parameter != embedding_ && leads_to_residual(t.name);
-    const double sigma = into_residual ? residual : 0.02;
+    const double sigma = leads_to_residual(t.name) ? residual : 0.02;
     at::Tensor draws = at::empty(t.shape, at::kFloat);
     float* d = draws.data_ptr<float>();
-    Rng rng(key);
+    Rng rng(make_key(seed, hash64("initialize"), index));
     for (int64_t i = 0; i < draws.numel(); i += 2) {  // Box-Muller
       const double radius = sigma * std::sqrt(-2.0 * std::log(1.0 - rng.uniform()));
       const double angle = 6.283185307179586 * rng.uniform();
@@ -255,7 +255,16 @@ void Transformer::initialize(uint64_t seed) {
       if (i + 1 < draws.numel()) d[i + 1] = static_cast<float>(radius * std::sin(angle));
     }
     target.copy_(draws);
+  };
+  // Each tensor has its own key, so the threads may take them in any order.
+  std::atomic<size_t> next{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kernels::num_threads(); ++i) {
+    threads.emplace_back([&] {
+      for (size_t at; (at = next++) < weights_.tensors().size();) fill(at);
+    });
   }
+  for (std::thread& thread : threads) thread.join();
   weights_.weights_changed();
 }
 

@@ -18,7 +18,8 @@ int64_t NamedTensor::numel() const {
 }
 
 at::Tensor Parameter::part_of(const at::Tensor& tensor, int64_t part) const {
-  return tensor.narrow(0, parts[static_cast<size_t>(part)], part_rows(part));
+  return part == kWhole ? tensor
+                        : tensor.narrow(0, parts[static_cast<size_t>(part)], part_rows(part));
 }
 
 Parameter* WeightArena::add_matrix(const std::vector<Piece>& pieces, int64_t columns,
@@ -91,6 +92,12 @@ void WeightArena::weights_changed() {
   ++version_;
 }
 
+void WeightArena::copy_values(const WeightArena& from) {
+  value_.copy_(from.value_);
+  fixed_.copy_(from.fixed_);
+  ++version_;
+}
+
 at::Tensor WeightArena::view(const at::Tensor& buffer, const NamedTensor& t) {
   return buffer.narrow(0, t.parameter->offset + t.begin, t.numel()).view(t.shape);
 }
@@ -101,6 +108,10 @@ at::Tensor WeightArena::view(const NamedTensor& t) const {
 }
 
 const float* Parameter::packed_form(Packed& form, bool transposed, int64_t part) const {
+  if (part == kWhole) {
+    HONE_CHECK(part_count() == 1);
+    part = 0;
+  }
   if (form.version != arena->version()) {
     const auto size = [&](int64_t i) {
       return transposed ? kernels::packed_size(columns, part_rows(i))

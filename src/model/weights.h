@@ -26,6 +26,8 @@ class WeightArena;
 // A matrix [rows, columns] or a vector [columns]. Several tensors of a checkpoint file may lie in
 // one parameter, one below the other (q, k and v; gate and up; the experts of a layer).
 struct Parameter {
+  static constexpr int64_t kWhole = -1;  // as a part: the whole matrix
+
   std::string name;
   int64_t rows = 0;  // 0: a vector
   int64_t columns = 0;
@@ -39,13 +41,15 @@ struct Parameter {
   int64_t numel() const { return (rows ? rows : 1) * columns; }
   int64_t part_count() const { return static_cast<int64_t>(parts.size()) - 1; }
   int64_t part_rows(int64_t part) const {
+    if (part == kWhole) return rows;
     return parts[static_cast<size_t>(part) + 1] - parts[static_cast<size_t>(part)];
   }
-  // The rows of a part in `tensor`, which is value, master or grad.
+  // The rows of a part in `tensor`, which is value, master or grad; kWhole: all of them.
   at::Tensor part_of(const at::Tensor& tensor, int64_t part) const;
-  // Forms of a part of `value` packed for the CPU kernels, rebuilt when the weights changed.
-  const float* packed(int64_t part = 0) const;             // for y = x W^T
-  const float* packed_transposed(int64_t part = 0) const;  // for dx = dy W
+  // Forms of a part of `value` packed for the CPU kernels, rebuilt when the weights changed. Of the
+  // whole only if it has one part.
+  const float* packed(int64_t part = kWhole) const;             // for y = x W^T
+  const float* packed_transposed(int64_t part = kWhole) const;  // for dx = dy W
 
  private:
   friend class WeightArena;
@@ -96,6 +100,8 @@ class WeightArena {
 
   // Call after writing to master (or to value where there is no master): refreshes what is derived.
   void weights_changed();
+  // Takes the values of another arena of the same parameters. REQUIRES: no master beside the value.
+  void copy_values(const WeightArena& from);
   uint64_t version() const { return version_; }
 
   std::deque<Parameter>& parameters() { return parameters_; }

@@ -155,8 +155,7 @@ UpdateResult update(RlStage& s, const Rollout& r) {
 void refresh_reference(RlStage& s) {
   const int64_t every = s.options.objective.kl.reference_refresh;
   if (!s.reference || every == 0 || s.step % every != 0) return;
-  s.reference->weights().value().copy_(s.model->weights().value());
-  s.reference->weights().weights_changed();
+  s.reference->weights().copy_values(s.model->weights());
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "train/heldout.h"
 #include "train/stage.h"
 #include "train/trainer.h"
+#include "train/trial.h"
 
 namespace hone {
 namespace {
@@ -72,7 +73,7 @@ struct LikelihoodStage {
 std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& tokenizer) {
   ModelPlace place = c.place;
   place.trainable = true;
-  if (c.stage.kind == "sft" && !c.recipe.random_weights)
+  if (c.stage.kind == "sft" && !makes_weights(c.recipe, c.stage))
     return load_model(c.model_directory, place);
   ModelConfig config = c.stage.shape;
   if (c.stage.kind == "sft") config = config_of_stage(c);

@@ -16,6 +16,7 @@
 #include "rollouts/record.h"
 #include "train/format.h"
 #include "train/heldout.h"
+#include "train/trial.h"
 
 namespace hone {
 namespace fs = std::filesystem;
@@ -24,10 +25,21 @@ namespace {
 std::unique_ptr<Transformer> open_model(const StageContext& c, bool trainable) {
   ModelPlace place = c.place;
   place.trainable = trainable;
-  if (!c.recipe.random_weights) return load_model(c.model_directory, place);
+  if (!makes_weights(c.recipe, c.stage)) return load_model(c.model_directory, place);
   auto model = std::make_unique<Transformer>(config_of_stage(c), place);
   model->initialize(static_cast<uint64_t>(c.recipe.seed));
   return model;
+}
+
+// The model as it begins, where the objective needs it.
+std::unique_ptr<Transformer> open_reference(const StageContext& c, const Transformer& model) {
+  if (!needs_reference(c.stage.objective)) return nullptr;
+  if (!makes_weights(c.recipe, c.stage)) return open_model(c, false);
+  ModelPlace place = c.place;
+  place.trainable = false;
+  auto reference = std::make_unique<Transformer>(model.config(), place);
+  reference->weights().copy_values(model.weights());
+  return reference;
 }
 
 std::string best_path(const std::string& directory, int64_t step) {
@@ -97,7 +109,7 @@ RlStage::RlStage(StageContext& c)
       options(c.stage),
       tokenizer(load_tokenizer(c.model_directory)),
       model(open_model(c, /*trainable=*/true)),
-      reference(needs_reference(options.objective) ? open_model(c, false) : nullptr),
+      reference(open_reference(c, *model)),
       problems(open_problems(options.data, Split::train, static_cast<uint64_t>(c.recipe.seed))),
       heldout(open_heldout(options, static_cast<uint64_t>(c.recipe.seed))),
       rewards(options.rewards, kernels::num_threads()),
@@ -112,7 +124,10 @@ RlStage::RlStage(StageContext& c)
 
 NamedTensors RlStage::more_state() const {
   if (!reference || options.objective.kl.reference_refresh == 0) return {};
-  return {{"reference", reference->weights().value()}};
+  NamedTensors state = {{"reference", reference->weights().value()}};
+  const at::Tensor fixed = reference->weights().fixed();
+  if (fixed.numel() > 0) state.emplace_back("reference.fixed", fixed);
+  return state;
 }
 
 void RlStage::resume_or_begin() {
@@ -195,6 +210,7 @@ void RlStage::keep_best(double score) {
   if (score <= best_score && best_step >= 0) return;
   best_score = score;
   best_step = step;
+  if (!keeps_weights(context.recipe, options)) return;
   const std::string path = best_path(context.directory, step);
   save_model(*model, path + ".tmp", context.model_directory, at::kBFloat16);
   publish_directory(path + ".tmp", path);
@@ -309,6 +325,7 @@ void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
 }
 
 void RlStage::save() {
+  if (!keeps_weights(context.recipe, options)) return;
   Json state = {{"tokens", tokens}, {"best_score", best_score}, {"best_step", best_step}};
   context.metrics.sync();
   state["sizes"] = sizes_json(context.metrics.sizes());
@@ -344,6 +361,7 @@ void RlStage::finish() {
   save();
   kill_point("finish");
   write_examples();
+  if (!keeps_weights(context.recipe, options)) return;
   const std::string path = context.directory + "/model";
   fs::remove_all(path + ".tmp");
   fs::copy(best_path(context.directory, best_step), path + ".tmp", fs::copy_options::recursive);

@@ -183,7 +183,7 @@ void write_provenance(const Recipe& recipe, const std::string& run, const ModelP
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const StageOptions& stage = recipe.stages[i];
     const std::string model = find_path(stage.model);
-    const bool read = !stage.model.empty() && !recipe.random_weights;
+    const bool read = !stage.model.empty() && !makes_weights(recipe, stage);
     if (read && fs::exists(model + "/config.json")) {
       j["models"][stage.model] = weight_hashes(model);
     }
@@ -325,9 +325,11 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
   const std::string last =
       stage_directory(options.directory, recipe.stages.size() - 1, recipe.stages.back()) + "/model";
   const std::string published = options.directory + "/model";
-  fs::remove_all(published + ".tmp");
-  fs::copy(last, published + ".tmp", fs::copy_options::recursive);
-  publish_directory(published + ".tmp", published);
+  if (keeps_weights(recipe, recipe.stages.back())) {
+    fs::remove_all(published + ".tmp");
+    fs::copy(last, published + ".tmp", fs::copy_options::recursive);
+    publish_directory(published + ".tmp", published);
+  }
   write_provenance(recipe, options.directory, place);
   write_report({options.directory}, options.directory + "/report.html");
   display.note(run_summary(options.directory, options.display.terminal));

@@ -21,12 +21,21 @@ void replace_missing_data(std::vector<DataSpec>& data, std::vector<std::string>&
 
 }  // namespace
 
-bool stands_in(const Recipe& recipe, const StageOptions& stage) {
+bool makes_weights(const Recipe& recipe, const StageOptions& stage) {
   if (!recipe.random_weights || stage.kind == "pretrain") return false;
   for (const StageOptions& earlier : recipe.stages) {
     if (earlier.name == stage.model) return false;
   }
-  return !std::filesystem::exists(find_path(stage.model) + "/config.json");
+  return true;
+}
+
+bool stands_in(const Recipe& recipe, const StageOptions& stage) {
+  return makes_weights(recipe, stage) &&
+         !std::filesystem::exists(find_path(stage.model) + "/config.json");
+}
+
+bool keeps_weights(const Recipe& recipe, const StageOptions& stage) {
+  return !recipe.random_weights || stage.name != recipe.stages.back().name;
 }
 
 Recipe read_trial(const std::string& path, const std::vector<std::string>& overrides,
@@ -59,7 +68,7 @@ Recipe read_trial(const std::string& path, const std::vector<std::string>& overr
                             "' is not there, and the recipe has no `shape` with vocab_size to make "
                             "one from"));
       }
-      stage.prompt.prompt_template = "none";
+      stage.prompt = {};
       notes.push_back(cat(stage.model,
                           " is not there; its shape from the recipe and the tokenizer of ",
                           kStandInTokenizer));

@@ -16,6 +16,11 @@ namespace hone {
 Recipe read_trial(const std::string& path, const std::vector<std::string>& overrides,
                   std::vector<std::string>& notes);
 
+// Whether a stage begins with random weights instead of those that its model has.
+bool makes_weights(const Recipe& recipe, const StageOptions& stage);
+// Whether checkpoints and models are written: not of a trial's last stage, whose weights are worth
+// nothing.
+bool keeps_weights(const Recipe& recipe, const StageOptions& stage);
 // Whether a stage's model is made from its `shape` because its directory is not there.
 bool stands_in(const Recipe& recipe, const StageOptions& stage);
 // What takes the place of the directory for all but the shape: a tokenizer.

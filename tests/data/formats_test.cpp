@@ -349,4 +349,8 @@ TEST_CASE("every row of the real data sets reads, with a prompt and a reference"
   }
 }
 
+TEST_CASE("a number beyond every range is a bad row, not a crash") {
+  CHECK_THROWS_AS(read_row(R"({"prompt": "a", "answer": 7E525})", "auto", "x.jsonl", 1), UserError);
+}
+
 }  // namespace hone

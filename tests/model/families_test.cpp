@@ -347,9 +347,11 @@ TEST_CASE("every family computes on CUDA what it computes on the CPU", "[cuda]")
         const at::Tensor wanted = hidden_at_once(*reference, ids);
         CHECK(error(hidden_at_once(*exact, ids), wanted) < 1e-4);
         CHECK(error(hidden_by_cache(*exact, ids), wanted) < 1e-4);
-        // Rounding to 8 bits; where it sends a token to another expert, more.
-        CHECK(error(hidden_at_once(*rounded, ids), wanted) < 0.2);
-        CHECK(error(hidden_by_cache(*rounded, ids), wanted) < 0.2);
+        // Rounding to 8 bits sends some tokens to other experts: transformers' own bfloat16 is off
+        // by up to 0.153 on these models with experts (deepseek_v3-mtp), by 0.019 on the others.
+        const double bound = golden["config"].contains("num_experts_per_tok") ? 0.16 : 0.1;
+        CHECK(error(hidden_at_once(*rounded, ids), wanted) < bound);
+        CHECK(error(hidden_by_cache(*rounded, ids), wanted) < bound);
       }
       const auto gradient = [&](Transformer& model) {
         const at::AutoGradMode with_grad(true);

@@ -188,7 +188,10 @@ int step(const Options& o) {
         rows.back().sampler_logp.assign(c.logprobs.begin(), c.logprobs.end());
       }
     }
-    const AdvantageResult a = advantages(rewards, groups, objective.advantage);
+    AdvantageInput in;
+    in.rewards = rewards;
+    in.group_ids = groups;
+    const AdvantageResult a = advantages(in, objective.advantage);
     for (size_t r = 0; r < rows.size(); ++r) rows[r].advantage = a.values[r];
     lap(phases, "score", timer);
 

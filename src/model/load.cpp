@@ -185,9 +185,14 @@ void save_model(const Transformer& model, const std::string& directory, const st
   for (const NamedTensor& t : weights.tensors()) {
     tensors.emplace_back(t.name, weights.view(t));
   }
+  save_tensors(model.config(), tensors, directory, source, dtype);
+}
+
+void save_tensors(const ModelConfig& config, const NamedTensors& tensors,
+                  const std::string& directory, const std::string& source, at::ScalarType dtype) {
   fill_directory(directory, [&] {
     write_model_weights(directory, tensors, dtype);
-    write_small_files(directory, config_files(model.config(), source), source, dtype);
+    write_small_files(directory, config_files(config, source), source, dtype);
   });
 }
 

@@ -8,6 +8,7 @@
 #include "model/config.h"
 #include "model/forward_batch.h"
 #include "model/ops.h"
+#include "model/safetensors.h"
 #include "model/weights.h"
 
 namespace hone {
@@ -97,5 +98,9 @@ std::unique_ptr<Transformer> load_model(const std::string& directory, const Mode
 // `tokenizer_directory`.
 void save_model(const Transformer& model, const std::string& directory,
                 const std::string& tokenizer_directory, at::ScalarType dtype);
+// The same from a copy of the weights, which name each tensor of the directory's.
+void save_tensors(const ModelConfig& config, const NamedTensors& tensors,
+                  const std::string& directory, const std::string& tokenizer_directory,
+                  at::ScalarType dtype);
 
 }  // namespace hone

@@ -98,6 +98,13 @@ void WeightArena::copy_values(const WeightArena& from) {
   ++version_;
 }
 
+void WeightArena::mix_values(const WeightArena& from, double share) {
+  if (share == 1) return copy_values(from);
+  value_.lerp_(from.value_, share);
+  fixed_.lerp_(from.fixed_, share);
+  ++version_;
+}
+
 at::Tensor WeightArena::view(const at::Tensor& buffer, const NamedTensor& t) {
   return buffer.narrow(0, t.parameter->offset + t.begin, t.numel()).view(t.shape);
 }

@@ -102,6 +102,8 @@ class WeightArena {
   void weights_changed();
   // Takes the values of another arena of the same parameters. REQUIRES: no master beside the value.
   void copy_values(const WeightArena& from);
+  // value = share from.value + (1 - share) value; 1 copies.
+  void mix_values(const WeightArena& from, double share);
   uint64_t version() const { return version_; }
 
   std::deque<Parameter>& parameters() { return parameters_; }

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "engine/free_memory.h"
 #include "model/safetensors.h"
 
 namespace hone {
@@ -107,24 +108,30 @@ void publish_directory(const std::string& from, const std::string& to) {
   sync_path(fs::path(to).parent_path().string());
 }
 
-void save_checkpoint(const std::string& directory, int64_t step, const Transformer& model,
-                     Optimizer& optimizer, const NamedTensors& more, const Json& state,
-                     const std::string& tokenizer_directory, int64_t keep) {
+namespace {
+
+// What a checkpoint holds, copied or, where there is no room for a copy, as views.
+struct Contents {
+  std::string directory;
+  int64_t step = 0, keep = 1;
+  ModelConfig config;
+  NamedTensors weights, rest;
+  Json state;
+  std::string tokenizer_directory;
+};
+
+void write_checkpoint(const Contents& c) {
   kill_point("checkpoint_begin");
   std::error_code ec;
-  const std::string path = directory + "/" + step_name(step);
+  const std::string path = c.directory + "/" + step_name(c.step);
   const std::string temporary = path + ".tmp";
   fs::remove_all(temporary, ec);
   fs::create_directories(temporary, ec);
   if (ec) throw RunError(cat(temporary, ": cannot be made: ", ec.message()));
   try {
-    save_model(model, temporary + kModel, tokenizer_directory, at::kFloat);
-    NamedTensors tensors = optimizer.state();
-    tensors.insert(tensors.end(), more.begin(), more.end());
-    write_safetensors(temporary + kOptimizerFile, tensors, {});
-    Json full = state;
-    full["step"] = step;
-    full["updates"] = optimizer.updates();
+    save_tensors(c.config, c.weights, temporary + kModel, c.tokenizer_directory, at::kFloat);
+    write_safetensors(temporary + kOptimizerFile, c.rest, {});
+    Json full = c.state;
     std::map<std::string, std::string> sums;
     for (const auto& entry : fs::recursive_directory_iterator(temporary)) {
       if (entry.path().extension() != ".safetensors") continue;
@@ -141,13 +148,73 @@ void save_checkpoint(const std::string& directory, int64_t step, const Transform
   kill_point("checkpoint_before_rename");
   publish_directory(temporary, path);
   kill_point("checkpoint_after_rename");
-  const std::vector<std::string> all = list_checkpoints(directory);
-  for (size_t i = 0; i + static_cast<size_t>(std::max<int64_t>(keep, 1)) < all.size(); ++i) {
+  const std::vector<std::string> all = list_checkpoints(c.directory);
+  for (size_t i = 0; i + static_cast<size_t>(std::max<int64_t>(c.keep, 1)) < all.size(); ++i) {
     fs::remove_all(all[i], ec);
   }
-  for (const auto& entry : fs::directory_iterator(directory, ec)) {  // what a kill left half done
+  for (const auto& entry : fs::directory_iterator(c.directory, ec)) {  // what a kill left half done
     if (entry.path().extension() == ".tmp") fs::remove_all(entry.path(), ec);
   }
+}
+
+bool fits_in_memory(const NamedTensors& a, const NamedTensors& b) {
+  int64_t bytes = 0;
+  for (const auto* tensors : {&a, &b}) {
+    for (const auto& [name, tensor] : *tensors) bytes += static_cast<int64_t>(tensor.nbytes());
+  }
+  return bytes < free_memory(at::kCPU) / 2;
+}
+
+void copy_to_host(NamedTensors& tensors) {
+  for (auto& [name, tensor] : tensors) {
+    tensor = tensor.is_cpu() ? tensor.clone() : tensor.to(at::kCPU);
+  }
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(std::string directory, int64_t keep)
+    : directory_(std::move(directory)), keep_(keep) {}
+
+CheckpointWriter::~CheckpointWriter() { settle(); }
+
+void CheckpointWriter::settle() {
+  if (writing_.valid()) writing_.wait();
+}
+
+void CheckpointWriter::wait() {
+  if (writing_.valid()) writing_.get();
+}
+
+void CheckpointWriter::save(int64_t step, const Transformer& model, Optimizer& optimizer,
+                            const NamedTensors& more, const Json& state,
+                            const std::string& tokenizer_directory) {
+  settle();
+  const at::NoGradGuard no_grad;
+  Contents c{directory_, step, keep_, model.config(), {}, {}, state, tokenizer_directory};
+  c.state["step"] = step;
+  c.state["updates"] = optimizer.updates();
+  for (const NamedTensor& t : model.weights().tensors()) {
+    c.weights.emplace_back(t.name, model.weights().view(t));
+  }
+  c.rest = optimizer.state();
+  c.rest.insert(c.rest.end(), more.begin(), more.end());
+  const bool copied = fits_in_memory(c.weights, c.rest);
+  if (copied) {
+    copy_to_host(c.weights);
+    copy_to_host(c.rest);
+  }
+  const auto write = [](const Contents& contents) {
+    try {
+      write_checkpoint(contents);
+    } catch (const std::exception& e) {
+      log_warning(cat("no checkpoint of step ", contents.step, ": ", e.what(),
+                      "; the earlier ones stay, training goes on"));
+      throw RunError(cat("the last checkpoint could not be written: ", e.what()));
+    }
+  };
+  writing_ = std::async(std::launch::async, write, std::move(c));
+  if (!copied) writing_.wait();
 }
 
 std::optional<LoadedCheckpoint> load_checkpoint(const std::string& directory, Transformer& model,

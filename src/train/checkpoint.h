@@ -6,6 +6,7 @@
 // that a kill leaves the one before.
 #pragma once
 
+#include <future>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,11 +19,31 @@
 
 namespace hone {
 
-// Writes checkpoints/step-NNNNNN and removes all but the newest `keep`. `more` are tensors beside
-// weights and moments (a refreshed reference). Throws RunError; the earlier ones stay.
-void save_checkpoint(const std::string& directory, int64_t step, const Transformer& model,
-                     Optimizer& optimizer, const NamedTensors& more, const Json& state,
-                     const std::string& tokenizer_directory, int64_t keep);
+// Writes checkpoints beside the training: save() copies the state into host memory and returns; a
+// thread writes the copy. (Where host memory has no room for a copy, save() writes before it
+// returns.)
+class CheckpointWriter {
+ public:
+  // `keep`: of the newest, the older ones are removed.
+  CheckpointWriter(std::string directory, int64_t keep);
+  ~CheckpointWriter();
+
+  // Makes directory/step-NNNNNN, once the one before is written. `more` are tensors beside weights
+  // and moments (a refreshed reference). One that cannot be written (a full disk) leaves a warning
+  // and the earlier ones; training goes on.
+  void save(int64_t step, const Transformer& model, Optimizer& optimizer, const NamedTensors& more,
+            const Json& state, const std::string& tokenizer_directory);
+
+  // Until the last one is written or given up.
+  void settle();
+  // The same; throws RunError if it was given up.
+  void wait();
+
+ private:
+  std::string directory_;
+  int64_t keep_;
+  std::future<void> writing_;
+};
 
 struct LoadedCheckpoint {
   std::string path;

@@ -8,11 +8,10 @@
 #include "rollouts/groups.h"
 
 namespace hone {
+
+bool passes(const Score& score) { return score.value && *score.value >= 1 - 1e-9; }
+
 namespace {
-
-constexpr double kPass = 1 - 1e-9;
-
-bool passes(const Score& score) { return score.value && *score.value >= kPass; }
 
 // The scores that decide whether a completion is right: the first reward that fits the problem.
 const std::vector<Score>* deciding(const Group& group) {

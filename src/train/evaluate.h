@@ -34,6 +34,9 @@ struct EvaluationInput {
   int64_t max_prompt_tokens = 0, max_context = 0;
 };
 
+// Whether the first reward of a set gave a completion 1.
+bool passes(const Score& score);
+
 // A completion passes if the first reward of the set gives it 1 (at least 1 - 1e-9). `format` is
 // the mean of the reward called "format", where there is one.
 Evaluation evaluate(Sampler& sampler, const Tokenizer& tokenizer, RewardSet& rewards,

@@ -61,6 +61,7 @@ struct LikelihoodStage {
   std::unique_ptr<Transformer> model;
   std::unique_ptr<DocumentSource> documents;
   Trainer trainer;
+  CheckpointWriter checkpoints;
 
   int64_t step = 0, next_document = 0, tokens = 0;
 
@@ -98,7 +99,8 @@ LikelihoodStage::LikelihoodStage(StageContext& c)
       chat(ChatTemplate::from_directory(tokenizer_directory)),
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
-      trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0, options.experts}) {
+      trainer(*model, options.optimizer, {options.micro_batch_tokens, 1.0, options.experts}),
+      checkpoints(c.directory + "/checkpoints", options.checkpoint.keep) {
   if (!documents->report().empty()) context.display.note(documents->report());
 }
 
@@ -163,8 +165,7 @@ void LikelihoodStage::save() {
   const Json state = {{"next_document", next_document},
                       {"tokens", tokens},
                       {"sizes", sizes_json(context.metrics.sizes())}};
-  save_checkpoint(context.directory + "/checkpoints", step, *model, trainer.optimizer(), {}, state,
-                  tokenizer_directory, options.checkpoint.keep);
+  checkpoints.save(step, *model, trainer.optimizer(), {}, state, tokenizer_directory);
 }
 
 }  // namespace
@@ -224,9 +225,13 @@ RunEnd run_likelihood_stage(StageContext& context) {
     }
     const std::optional<RunEnd> stop = stop_asked(context);
     if (stop || clock.due(s.step)) s.save();
-    if (stop && s.step < s.options.steps) return *stop;
+    if (stop && s.step < s.options.steps) {
+      s.checkpoints.wait();
+      return *stop;
+    }
   }
   s.save();
+  s.checkpoints.wait();
   const std::string path = context.directory + "/model";
   save_model(*s.model, path + ".tmp", s.tokenizer_directory, at::kBFloat16);
   publish_directory(path + ".tmp", path);

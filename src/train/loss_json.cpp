@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "train/foreign_config.h"
 #include "train/objective.h"
 
 namespace hone {
@@ -13,220 +14,32 @@ namespace {
 
 using Matrix = std::vector<std::vector<double>>;
 
-// One of another toolkit's configuration: read by name, then what was not read is an error.
-class ForeignConfig {
- public:
-  ForeignConfig(const char* toolkit, const Json& values) : toolkit_(toolkit), values_(values) {
-    if (!values.is_object()) throw UserError(cat("config.", toolkit, ": expected an object"));
-  }
-
-  // Null if absent.
-  Json get(const char* key) {
-    read_.push_back(key);
-    return values_.contains(key) ? values_[key] : Json(nullptr);
-  }
-  double number(const char* key, double fallback) {
-    const Json v = get(key);
-    if (v.is_null()) return fallback;
-    if (!v.is_number()) wrong(key, v, "a number");
-    return v.get<double>();
-  }
-  std::string text(const char* key, const std::string& fallback) {
-    const Json v = get(key);
-    if (v.is_null()) return fallback;
-    if (!v.is_string()) wrong(key, v, "a text");
-    return v.get<std::string>();
-  }
-  bool flag(const char* key, bool fallback) {
-    const Json v = get(key);
-    if (v.is_null()) return fallback;
-    if (!v.is_boolean()) wrong(key, v, "true or false");
-    return v.get<bool>();
-  }
-  // An option hone has no counterpart for yet: allowed where it changes nothing.
-  void only(const char* key, const std::vector<Json>& neutral) {
-    const Json v = get(key);
-    if (v.is_null() || std::find(neutral.begin(), neutral.end(), v) != neutral.end()) return;
-    unsupported(key, v);
-  }
-  [[noreturn]] void unsupported(const char* key, const Json& v) {
-    throw UserError(cat("config.", toolkit_, ".", key, ": ", to_line(v), " is not supported"));
-  }
-  [[noreturn]] void wrong(const char* key, const Json& v, const char* expected) {
-    throw UserError(
-        cat("config.", toolkit_, ".", key, ": expected ", expected, ", found ", to_line(v)));
-  }
-  void finish() {
-    for (const auto& [key, value] : values_.items()) {
-      if (std::find(read_.begin(), read_.end(), key) != read_.end()) continue;
-      const std::string near = nearest_word(key, read_);
-      throw UserError(cat("config.", toolkit_, ".", key, ": not supported",
-                          near.empty() ? "" : "; did you mean '" + near + "'?"));
-    }
-  }
-
- private:
-  std::string toolkit_;
-  Json values_;
-  std::vector<std::string> read_;
-};
-
-struct Config {
-  ObjectiveOptions options;
-  std::vector<double> reward_weights;  // empty: the input's, or all 1
-};
-
-// TRL GRPOConfig's names and defaults.
-Config from_trl(const Json& values) {
-  ForeignConfig c("trl", values);
-  Config config;
-  ObjectiveOptions& o = config.options;
-  const std::string type = c.text("loss_type", "dapo");
-  if (type == "grpo") {
-    o.aggregation = Aggregation::sequence_mean;
-  } else if (type == "dr_grpo") {
-    o.aggregation = Aggregation::constant_length;
-  } else if (type == "dapo" || type == "bnpo") {  // the same where the step is one batch
-    o.aggregation = Aggregation::token_mean;
-  } else {
-    c.unsupported("loss_type", type);
-  }
-  o.length = c.number("max_completion_length", 512);
-  o.epsilon = c.number("epsilon", 0.2);
-  if (const Json v = c.get("epsilon_high"); !v.is_null()) o.epsilon_high = v.get<double>();
-  if (const Json v = c.get("delta"); !v.is_null()) o.delta = v.get<double>();
-  o.kl.coef = c.number("beta", 0);
-  const Json scale = c.get("scale_rewards");
-  if (scale.is_null() || scale == true || scale == "group") {
-    o.advantage.scale = AdvantageScale::group;
-  } else if (scale == "batch") {
-    o.advantage.scale = AdvantageScale::batch;
-  } else if (scale == false || scale == "none") {
-    o.advantage.scale = AdvantageScale::none;
-  } else {
-    c.wrong("scale_rewards", scale, "group, batch, none, true or false");
-  }
-  const std::string level = c.text("importance_sampling_level", "token");
-  if (level == "sequence") {
-    o.ratio = RatioLevel::sequence;
-  } else if (level != "token") {
-    c.unsupported("importance_sampling_level", level);
-  }
-  if (c.flag("mask_truncated_completions", false)) o.filters.push_back("truncated");
-  o.entropy_coef = c.number("entropy_coef", 0);
-  if (const Json v = c.get("reward_weights"); !v.is_null()) {
-    config.reward_weights = v.get<std::vector<double>>();
-  }
-  c.only("top_entropy_quantile", {1.0, 1});
-  c.only("multi_objective_aggregation", {"sum_then_normalize"});
-  c.only("off_policy_mask_threshold", {});
-  c.only("use_bias_correction_kl", {false});
-  c.only("use_adaptive_entropy", {false});
-  c.only("vllm_importance_sampling_correction", {false});
-  c.only("use_liger_kernel", {false, true});  // the same function, computed elsewhere
-  for (const char* elsewhere : {"num_generations", "num_iterations", "temperature", "learning_rate",
-                                "max_prompt_length", "steps_per_generation"}) {
-    c.get(elsewhere);  // says nothing about the loss of given arrays
-  }
-  c.finish();
-  return config;
-}
-
-// verl's algorithm.* and actor.* names and defaults.
-Config from_verl(const Json& values, double padded_length) {
-  ForeignConfig c("verl", values);
-  Config config;
-  ObjectiveOptions& o = config.options;
-  const std::string estimator = c.text("adv_estimator", "gae");
-  o.advantage.epsilon = 1e-6;
-  if (estimator == "grpo" || estimator == "grpo_vectorized") {
-    const bool scaled = c.flag("norm_adv_by_std_in_grpo", true);
-    o.advantage.scale = scaled ? AdvantageScale::group : AdvantageScale::none;
-  } else if (estimator == "rloo" || estimator == "rloo_vectorized") {
-    o.advantage.kind = Baseline::leave_one_out;
-    o.advantage.scale = AdvantageScale::none;
-  } else {
-    c.unsupported("adv_estimator", estimator);  // gae, verl's default, needs a value model
-  }
-  const std::string mode = c.text("loss_mode", "vanilla");
-  const std::string aggregation = c.text("loss_agg_mode", "token-mean");
-  if (aggregation == "token-mean") {
-    o.aggregation = Aggregation::token_mean;
-  } else if (aggregation == "seq-mean-token-mean") {
-    o.aggregation = Aggregation::sequence_mean;
-  } else if (aggregation == "seq-mean-token-sum") {
-    o.aggregation = Aggregation::sequence_sum;
-  } else if (aggregation == "seq-mean-token-sum-norm") {
-    o.aggregation = Aggregation::constant_length;
-  } else {
-    c.unsupported("loss_agg_mode", aggregation);
-  }
-  o.length = c.number("loss_scale_factor", padded_length);
-  const double clip = c.number("clip_ratio", 0.2);
-  // As in verl: the two halves have defaults of their own, so clip_ratio alone does nothing.
-  o.epsilon = c.number("clip_ratio_low", 0.2);
-  o.epsilon_high = c.number("clip_ratio_high", 0.2);
-  const bool halves = !c.get("clip_ratio_low").is_null() && !c.get("clip_ratio_high").is_null();
-  if (clip != 0.2 && !halves) {
-    throw UserError(
-        "config.verl.clip_ratio: has no effect in verl, whose clip_ratio_low and clip_ratio_high "
-        "default to 0.2; give both of them");
-  }
-  o.dual_clip = c.number("clip_ratio_c", 3);
-  if (mode == "gspo") {  // which verl always averages by completion, without the dual clip
-    o.ratio = RatioLevel::sequence;
-    o.aggregation = Aggregation::sequence_mean;
-    o.dual_clip.reset();
-  } else if (mode != "vanilla") {
-    c.unsupported("loss_mode", mode);
-  }
-  o.entropy_coef = c.number("entropy_coeff", 0);
-  const double kl_coef = c.number("kl_loss_coef", 0.001);
-  const std::string kl = c.text("kl_loss_type", "low_var_kl");
-  if (c.flag("use_kl_loss", false)) {
-    o.kl.coef = kl_coef;
-    if (kl == "kl" || kl == "k1") {
-      o.kl.estimator = KlEstimator::k1;
-    } else if (kl == "mse" || kl == "k2") {
-      o.kl.estimator = KlEstimator::k2;
-    } else if (kl == "low_var_kl" || kl == "k3") {
-      o.kl.estimator = KlEstimator::k3;
-    } else {
-      c.unsupported("kl_loss_type", kl);
-    }
-  }
-  const double kl_ctrl = c.number("kl_coef", 0.001);
-  if (c.flag("use_kl_in_reward", false)) {
-    if (o.kl.coef != 0) c.unsupported("use_kl_in_reward", "true beside use_kl_loss");
-    o.kl = {kl_ctrl, KlEstimator::k1, KlPlace::reward, 0};
-  }
-  c.only("kl_penalty", {"kl", "k1"});
-  c.only("rollout_is", {});
-  c.only("rollout_rs", {});
-  for (const char* elsewhere : {"ppo_mini_batch_size", "ppo_epochs", "gamma", "lam"}) {
-    c.get(elsewhere);
-  }
-  c.finish();
-  return config;
-}
-
 // The recipe's keys go through the recipe's reader: JSON is YAML.
-Config from_own(const Json& values) {
-  Config config;
+ForeignObjective from_own(const Json& values) {
+  ForeignObjective config;
   OptionReader(YAML::Load(to_line(values)), "config").read(config.options);
   return config;
 }
 
-Config read_config(const Json& input, double padded_length) {
+ForeignObjective read_config(const Json& input, double padded_length) {
   const Json values = input.contains("config") ? input["config"] : Json::object();
   if (!values.is_object()) throw UserError("config: expected an object");
-  for (const char* toolkit : {"trl", "verl"}) {
+  for (const std::string toolkit : {"trl", "verl"}) {
     if (!values.contains(toolkit)) continue;
     if (values.size() != 1) {
       throw UserError(cat("config: expected nothing beside '", toolkit, "'"));
     }
-    return std::string(toolkit) == "trl" ? from_trl(values["trl"])
-                                         : from_verl(values["verl"], padded_length);
+    const bool trl = toolkit == "trl";
+    ForeignConfig config(toolkit, trl ? values["trl"] : flat_verl(values["verl"]),
+                         [](const std::string& message) { throw UserError(message); });
+    ForeignObjective read = trl ? trl_objective(config) : verl_objective(config, padded_length);
+    // What says nothing about the loss of given arrays.
+    config.ignore({"num_generations", "num_iterations", "temperature", "learning_rate",
+                   "max_prompt_length", "steps_per_generation", "use_liger_kernel",
+                   "ppo_mini_batch_size", "ppo_epochs", "lam"});
+    config.finish();
+    check_objective(read.options);
+    return read;
   }
   return from_own(values);
 }
@@ -286,21 +99,32 @@ std::vector<std::optional<double>> reward_list(const Json& list, const std::stri
   return values;
 }
 
-// R_i = sum of weight x reward over the rewards that are not null; null if all are.
-std::vector<std::optional<double>> read_rewards(const Json& input, const Config& config,
-                                                size_t size, Json& metrics) {
-  const Json& rewards = input["rewards"];
+using Rewards = std::vector<std::optional<double>>;
+
+struct NamedRewards {
+  Rewards total;              // [N] sum of weight x reward over those that are not null
+  std::vector<Rewards> each;  // [K][N]
+  std::vector<double> weights;
+};
+
+double weight_of(const Json& weights, const std::string& name, size_t index) {
+  if (weights.is_array() && !weights.empty()) return number_of(weights[index], "reward_weights");
+  if (weights.is_object() && weights.contains(name)) {
+    return number_of(weights[name], "reward_weights." + name);
+  }
+  return 1;
+}
+
+NamedRewards read_rewards(const Json& input, const ForeignObjective& config, size_t size,
+                          Json& metrics) {
+  NamedRewards r;
+  Json rewards = input["rewards"];
+  const bool named = rewards.is_object();
   if (rewards.is_array()) {
     if (input.contains("reward_weights") || config.reward_weights.size() > 1) {
       throw UserError("reward_weights: expected rewards as {name: [...]} beside it");
     }
-    std::vector<std::optional<double>> values = reward_list(rewards, "rewards", size);
-    if (!config.reward_weights.empty()) {
-      for (auto& v : values) {
-        if (v) *v *= config.reward_weights[0];
-      }
-    }
-    return values;
+    rewards = {{"reward", rewards}};
   }
   if (!rewards.is_object()) throw UserError("rewards: expected a list, or {name: list}");
   const Json weights =
@@ -314,34 +138,30 @@ std::vector<std::optional<double>> read_rewards(const Json& input, const Config&
       if (!rewards.contains(name)) throw UserError(cat("reward_weights: no reward '", name, "'"));
     }
   }
-  std::vector<std::optional<double>> total(size);
-  size_t index = 0;
+  r.total.resize(size);
   for (const auto& [name, list] : rewards.items()) {
-    double weight = 1;
-    if (weights.is_array() && !weights.empty())
-      weight = number_of(weights[index], "reward_weights");
-    if (weights.is_object() && weights.contains(name)) {
-      weight = number_of(weights[name], "reward_weights." + name);
-    }
-    ++index;
+    r.weights.push_back(weight_of(weights, name, r.each.size()));
+    r.each.push_back(reward_list(list, named ? "rewards." + name : "rewards", size));
     double sum = 0;
     int64_t count = 0;
-    const auto values = reward_list(list, "rewards." + name, size);
     for (size_t i = 0; i < size; ++i) {
-      if (!values[i]) continue;
-      total[i] = total[i].value_or(0) + weight * *values[i];
-      sum += *values[i];
+      const std::optional<double>& value = r.each.back()[i];
+      if (!value) continue;
+      r.total[i] = r.total[i].value_or(0) + r.weights.back() * *value;
+      sum += *value;
       ++count;
     }
+    if (!named) continue;
     metrics["rewards/" + name + "/mean"] = count ? sum / static_cast<double>(count) : 0.0;
   }
-  return total;
+  return r;
 }
 
 void check_keys(const Json& input) {
   static const std::vector<std::string> known{
-      "logp",  "old_logp",   "ref_logp",  "sampler_logp",   "mask", "entropy", "rewards",
-      "group", "advantages", "truncated", "reward_weights", "seed", "config"};
+      "logp",           "old_logp", "ref_logp", "sampler_logp",   "mask",
+      "entropy",        "rewards",  "group",    "advantages",     "truncated",
+      "reward_weights", "seed",     "config",   "greedy_rewards", "spans"};
   for (const auto& [key, value] : input.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const std::string near = nearest_word(key, known);
@@ -358,6 +178,7 @@ void check_keys(const Json& input) {
 struct Arrays {
   Matrix logp, old_logp, ref_logp, sampler_logp, entropy, token_advantages;
   std::vector<std::vector<uint8_t>> mask;
+  std::vector<TokenSelection> selection;
 };
 
 std::vector<ObjectiveRow> read_rows(const Json& input, Arrays& a) {
@@ -388,38 +209,115 @@ std::vector<ObjectiveRow> read_rows(const Json& input, Arrays& a) {
       rows[i].truncated = truncated[i].get<bool>();
     }
   }
-  return rows;
-}
-
-// Fills the rows' advantages; returns them as the output shows them.
-Json set_advantages(const Json& input, const Config& config, Arrays& arrays,
-                    std::vector<ObjectiveRow>& rows, Json& metrics) {
-  if (input.contains("advantages")) {
-    const Json& given = array_of(input, "advantages", rows.size());
-    if (!given.empty() && given[0].is_array()) {
-      arrays.token_advantages = matrix_of(input, "advantages", &arrays.logp);
-      for (size_t i = 0; i < rows.size(); ++i)
-        rows[i].token_advantages = arrays.token_advantages[i];
-      return arrays.token_advantages;
-    }
-    for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i].advantage = number_of(given[i], cat("advantages[", i, "]"));
-    }
-    return given;
-  }
-  auto rewards = read_rewards(input, config, rows.size(), metrics);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rewards[i]) *rewards[i] -= kl_in_reward(config.options, rows[i]);
-  }
-  std::vector<int64_t> groups(rows.size(), 0);
   if (input.contains("group")) {
     const Json& given = array_of(input, "group", rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       if (!given[i].is_number_integer()) throw UserError("group: expected whole numbers");
-      groups[i] = given[i].get<int64_t>();
+      rows[i].group = given[i].get<int64_t>();
     }
   }
-  const AdvantageResult a = advantages(rewards, groups, config.options.advantage);
+  return rows;
+}
+
+// The counted tokens of a row, in order: advantages are made over these.
+std::vector<size_t> counted_tokens(const ObjectiveRow& row) {
+  std::vector<size_t> tokens;
+  for (size_t t = 0; t < row.logp.size(); ++t) {
+    if (row.mask.empty() || row.mask[t]) tokens.push_back(t);
+  }
+  return tokens;
+}
+
+// `greedy_rewards`: {group: reward}, or a list with one for each group 0, 1, ...; [N].
+Rewards read_greedy(const Json& input, const std::vector<ObjectiveRow>& rows) {
+  if (!input.contains("greedy_rewards")) {
+    throw UserError("greedy_rewards: needed by advantage.kind greedy (ReMax), {group: reward}");
+  }
+  const Json& given = input["greedy_rewards"];
+  Rewards greedy;
+  for (const ObjectiveRow& row : rows) {
+    const std::string name = cat(row.group);
+    const auto index = static_cast<size_t>(row.group);
+    const bool known = given.is_array() ? row.group >= 0 && index < given.size()
+                                        : given.is_object() && given.contains(name);
+    if (!known) throw UserError(cat("greedy_rewards: no reward of group ", row.group));
+    const Json& v = given.is_array() ? given[index] : given[name];
+    greedy.emplace_back();
+    if (!v.is_null()) greedy.back() = number_of(v, "greedy_rewards");
+  }
+  return greedy;
+}
+
+// `spans`: [N] lists of [end, score], end = the tokens of the row up to and with the span's last.
+std::vector<std::vector<TokenSpanScore>> read_spans(const Json& input,
+                                                    const std::vector<ObjectiveRow>& rows) {
+  if (!input.contains("spans")) {
+    throw UserError("spans: needed by advantage.process, [N] lists of [end, score]");
+  }
+  const Json& given = array_of(input, "spans", rows.size());
+  std::vector<std::vector<TokenSpanScore>> spans(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::string where = cat("spans[", i, "]");
+    if (!given[i].is_array()) throw UserError(cat(where, ": expected a list of [end, score]"));
+    for (const Json& span : given[i]) {
+      const bool pair = span.is_array() && span.size() == 2 && span[0].is_number_unsigned();
+      if (!pair || span[0].get<size_t>() > rows[i].logp.size()) {
+        throw UserError(cat(where, ": expected [end, score] with end up to ", rows[i].logp.size(),
+                            ", found ", to_line(span)));
+      }
+      size_t end = 0;
+      for (size_t t : counted_tokens(rows[i])) end += t < span[0].get<size_t>();
+      spans[i].push_back({end, number_of(span[1], where)});
+    }
+  }
+  return spans;
+}
+
+Json given_advantages(const Json& input, Arrays& arrays, std::vector<ObjectiveRow>& rows) {
+  const Json& given = array_of(input, "advantages", rows.size());
+  if (!given.empty() && given[0].is_array()) {
+    arrays.token_advantages = matrix_of(input, "advantages", &arrays.logp);
+    for (size_t i = 0; i < rows.size(); ++i) rows[i].token_advantages = arrays.token_advantages[i];
+    return arrays.token_advantages;
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].advantage = number_of(given[i], cat("advantages[", i, "]"));
+  }
+  return given;
+}
+
+// Fills the rows' advantages; returns them as the output shows them.
+Json set_advantages(const Json& input, const ForeignObjective& config, Arrays& arrays,
+                    std::vector<ObjectiveRow>& rows, Json& metrics) {
+  if (input.contains("advantages")) return given_advantages(input, arrays, rows);
+  const AdvantageOptions& o = config.options.advantage;
+  const NamedRewards rewards = read_rewards(input, config, rows.size(), metrics);
+  std::vector<int64_t> groups, lengths;
+  std::vector<std::vector<double>> kl;
+  for (const ObjectiveRow& row : rows) {
+    const std::vector<size_t> tokens = counted_tokens(row);
+    groups.push_back(row.group);
+    lengths.push_back(static_cast<int64_t>(tokens.size()));
+    const std::vector<double> all = token_kl(config.options, row);
+    if (all.empty()) continue;
+    kl.emplace_back();
+    for (size_t t : tokens) kl.back().push_back(all[t]);
+  }
+  Rewards greedy;
+  if (o.kind == Baseline::greedy) greedy = read_greedy(input, rows);
+  std::vector<std::vector<TokenSpanScore>> spans;
+  if (o.process) spans = read_spans(input, rows);
+
+  AdvantageInput in;
+  in.rewards = rewards.total;
+  in.group_ids = groups;
+  in.lengths = lengths;
+  in.greedy = greedy;
+  in.each = rewards.each;
+  in.weights = rewards.weights;
+  if (kl.size() == rows.size()) in.token_kl = kl;
+  in.spans = spans;
+  const AdvantageResult a = advantages(in, o);
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i].advantage = a.values[i];
     rows[i].zero_variance = a.zero_variance[i];
@@ -428,7 +326,30 @@ Json set_advantages(const Json& input, const Config& config, Arrays& arrays,
   metrics["reward_std"] = a.reward_std;
   metrics["frac_reward_zero_std"] =
       a.groups ? static_cast<double>(a.zero_variance_groups) / static_cast<double>(a.groups) : 0.0;
-  return a.values;
+  if (a.token_values.empty()) return a.values;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::vector<double>& by_token = arrays.token_advantages.emplace_back(rows[i].logp.size(), 0.0);
+    const std::vector<size_t> tokens = counted_tokens(rows[i]);
+    for (size_t n = 0; n < tokens.size(); ++n) by_token[tokens[n]] = a.token_values[i][n];
+  }
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].token_advantages = arrays.token_advantages[i];
+  return arrays.token_advantages;
+}
+
+void check_arrays(const ObjectiveOptions& o, const Arrays& arrays) {
+  if (o.aggregation == Aggregation::constant_length && o.length <= 0) {
+    throw UserError("config.length: constant_length needs it (the stage's max_tokens)");
+  }
+  if (arrays.logp.empty()) return;
+  if (needs_reference(o) && arrays.ref_logp.empty()) {
+    throw UserError(cat("ref_logp: needed, since kl.coef is ", o.kl.coef));
+  }
+  if ((needs_entropy_gradient(o) || o.top_entropy < 1) && arrays.entropy.empty()) {
+    throw UserError("entropy: needed by the entropy bonus and by top_entropy");
+  }
+  if (o.correction.mode != Correction::none && arrays.sampler_logp.empty()) {
+    throw UserError("sampler_logp: needed by the correction for the sampler's distribution");
+  }
 }
 
 }  // namespace
@@ -444,22 +365,14 @@ Json loss_from_json(const Json& input) {
     padded_length = std::max(padded_length, static_cast<double>(row.size()));
   }
 
-  Config config;
+  ForeignObjective config;
   try {
     config = read_config(input, padded_length);
   } catch (const Json::exception& e) {
     throw UserError(cat("config: ", e.what()));
   }
   const ObjectiveOptions& o = config.options;
-  if (o.aggregation == Aggregation::constant_length && o.length <= 0) {
-    throw UserError("config.length: constant_length needs it (the stage's max_tokens)");
-  }
-  if (needs_reference(o) && arrays.ref_logp.empty() && !rows.empty()) {
-    throw UserError(cat("ref_logp: needed, since kl.coef is ", o.kl.coef));
-  }
-  if (needs_entropy_gradient(o) && arrays.entropy.empty() && !rows.empty()) {
-    throw UserError(cat("entropy: needed, since entropy_coef is ", o.entropy_coef));
-  }
+  check_arrays(o, arrays);
 
   Json metrics = Json::object();
   const Json advantage_values = set_advantages(input, config, arrays, rows, metrics);
@@ -474,7 +387,16 @@ Json loss_from_json(const Json& input) {
     metrics["completions/mean_length"] = tokens / static_cast<double>(rows.size());
     metrics["completions/clipped_ratio"] = truncated / static_cast<double>(rows.size());
   }
-  const ObjectiveResult result = objective(o, step_normaliser(o, counts), rows);
+  StepNormaliser normaliser = step_normaliser(o, counts);
+  if (needs_selection(o)) {
+    const uint64_t seed = input.value("seed", uint64_t{0});
+    arrays.selection = select_tokens(o, rows, seed, normaliser);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i].keep = arrays.selection[i].keep;
+      rows[i].hold = arrays.selection[i].hold;
+    }
+  }
+  const ObjectiveResult result = objective(o, normaliser, rows);
   for (const auto& [name, value] : objective_metrics(result.stats)) metrics[name] = value;
 
   Json out;

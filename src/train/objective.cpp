@@ -2,149 +2,33 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "base/error.h"
-#include "train/choice.h"
+#include "base/rng.h"
+#include "train/surrogate.h"
 
 namespace hone {
 namespace {
 
-const std::vector<std::string> kFilters{"zero_variance", "truncated"};
-
 bool counts(const ObjectiveRow& row, size_t t) { return row.mask.empty() || row.mask[t] != 0; }
 
-// A value and its derivative.
-struct Term {
-  double value = 0;
-  double slope = 0;
-};
-
-// KL estimator at u = p - r and its derivative by p.
-Term kl_term(KlEstimator estimator, double u) {
-  switch (estimator) {
-    case KlEstimator::k1:
-      return {u, 1};
-    case KlEstimator::k2:
-      return {0.5 * u * u, u};
-    case KlEstimator::k3:
-      return {std::exp(-u) + u - 1, 1 - std::exp(-u)};
-  }
-  return {};
+double old_of(const ObjectiveRow& row, size_t t) {
+  return row.old_logp.empty() ? row.logp[t] : row.old_logp[t];
 }
 
-// The clipped surrogate at ratio x and its derivative by log x.
-Term ppo_clip(const ObjectiveOptions& o, double x, double advantage) {
-  if (advantage == 0) return {};  // also where x is infinite
-  const double low = 1 - o.epsilon;
-  const double high = 1 + o.epsilon_high.value_or(o.epsilon);
-  const bool capped = o.delta && x > *o.delta;
-  const double free = (capped ? *o.delta : x) * advantage;
-  const double clipped = std::clamp(x, low, high) * advantage;
-  Term l;
-  if (free <= clipped) {
-    l = {-free, capped ? 0.0 : -x * advantage};
-  } else {
-    l = {-clipped, 0.0};
-  }
-  if (o.dual_clip && advantage < 0 && l.value > -*o.dual_clip * advantage) {
-    l = {-*o.dual_clip * advantage, 0.0};
-  }
-  return l;
+double advantage_of(const ObjectiveRow& row, size_t t) {
+  return row.token_advantages.empty() ? row.advantage : row.token_advantages[t];
+}
+
+double ratio_of(const ObjectiveRow& row, size_t t) {
+  return row.old_logp.empty() ? 1.0 : std::exp(row.logp[t] - row.old_logp[t]);
 }
 
 }  // namespace
-
-const std::vector<std::string>& preset_names() {
-  static const std::vector<std::string> names{"grpo", "dr_grpo", "dapo", "gspo", "rloo"};
-  return names;
-}
-
-ObjectiveOptions preset_options(const std::string& name) {
-  word_index("objective.preset", name, preset_names());
-  ObjectiveOptions o;
-  o.preset = name;
-  // grpo: as the struct has it. KL is 0, TRL's default; DeepSeekMath had 0.04.
-  if (name == "dr_grpo") {
-    o.advantage.scale = AdvantageScale::none;
-    o.aggregation = Aggregation::constant_length;
-  } else if (name == "dapo") {
-    o.epsilon_high = 0.28;
-    o.aggregation = Aggregation::token_mean;
-    o.filters = {"zero_variance"};
-  } else if (name == "gspo") {  // clip range: section 5.1 of the paper
-    o.ratio = RatioLevel::sequence;
-    o.epsilon = 3e-4;
-    o.epsilon_high = 4e-4;
-  } else if (name == "rloo") {
-    o.advantage.kind = Baseline::leave_one_out;
-    o.advantage.scale = AdvantageScale::none;
-    o.surrogate = Surrogate::reinforce;
-    o.aggregation = Aggregation::sequence_sum;
-  }
-  return o;
-}
-
-void describe(OptionVisitor& v, KlOptions& o) {
-  v.value("coef", o.coef, "weight of the KL to the reference; 0: no reference is kept");
-  choice(v, "estimator", o.estimator, {"k1", "k2", "k3"}, "Schulman's estimator: k1, k2, k3");
-  choice(v, "place", o.place, {"loss", "reward"}, "where it is added: loss, reward");
-  v.value("reference_refresh", o.reference_refresh,
-          "steps after which the reference becomes the trained model; 0: never");
-  if (o.reference_refresh < 0) {
-    throw UserError(cat("kl.reference_refresh: expected >= 0, found ", o.reference_refresh));
-  }
-}
-
-namespace {
-
-void check(const ObjectiveOptions& o) {
-  const double high = 1 + o.epsilon_high.value_or(o.epsilon);
-  if (o.epsilon < 0) throw UserError(cat("epsilon: expected >= 0, found ", o.epsilon));
-  if (high < 1) throw UserError(cat("epsilon_high: expected >= 0, found ", *o.epsilon_high));
-  if (o.delta && *o.delta <= high) {
-    throw UserError(cat("delta: expected more than 1 + epsilon_high = ", high, ", found ", *o.delta,
-                        " (below it every update would be cut)"));
-  }
-  if (o.dual_clip && *o.dual_clip <= 1) {
-    throw UserError(cat("dual_clip: expected more than 1, found ", *o.dual_clip));
-  }
-  if (o.length < 0) throw UserError(cat("length: expected >= 0, found ", o.length));
-  for (const std::string& filter : o.filters) word_index("filters", filter, kFilters);
-}
-
-}  // namespace
-
-void describe(OptionVisitor& v, ObjectiveOptions& o) {
-  const std::string before = o.preset;
-  v.value("preset", o.preset, "grpo, dr_grpo, dapo, gspo, rloo: sets the other keys");
-  // Only a reader changes it; what it reads next overrides the preset's switches.
-  if (o.preset != before) o = preset_options(o.preset);
-  v.section("advantage", o.advantage, "how rewards become advantages");
-  choice(v, "ratio", o.ratio, {"token", "sequence"},
-         "importance ratio of each token, or of the whole completion: token, sequence");
-  choice(v, "surrogate", o.surrogate, {"ppo_clip", "reinforce"}, "ppo_clip, reinforce");
-  v.value("epsilon", o.epsilon, "the ratio is clipped below 1 - epsilon");
-  v.value("epsilon_high", o.epsilon_high, "and above 1 + epsilon_high; null: epsilon");
-  v.value("delta", o.delta, "cap of the unclipped ratio (two-sided clip); null: none");
-  v.value("dual_clip", o.dual_clip, "bound of the loss of a negative advantage, times it; null");
-  choice(v, "aggregation", o.aggregation,
-         {"token_mean", "sequence_mean", "sequence_sum", "constant_length"},
-         "token_mean, sequence_mean, sequence_sum, constant_length");
-  v.value("length", o.length, "denominator of constant_length; 0: the stage's max_tokens");
-  v.section("kl", o.kl, "KL to the reference model");
-  v.value("entropy_coef", o.entropy_coef, "weight of the entropy bonus");
-  v.value("filters", o.filters, "what is left out: zero_variance, truncated");
-  check(o);
-}
-
-bool has_filter(const ObjectiveOptions& options, const char* name) {
-  return std::find(options.filters.begin(), options.filters.end(), name) != options.filters.end();
-}
-bool needs_reference(const ObjectiveOptions& options) { return options.kl.coef != 0; }
-bool needs_entropy_gradient(const ObjectiveOptions& options) { return options.entropy_coef != 0; }
 
 RowCounts row_counts(const ObjectiveRow& row) {
-  RowCounts c{0, row.truncated, row.zero_variance};
+  RowCounts c{0, row.group, row.truncated, row.zero_variance};
   for (size_t t = 0; t < row.logp.size(); ++t) c.tokens += counts(row, t);
   return c;
 }
@@ -160,18 +44,129 @@ StepNormaliser step_normaliser(const ObjectiveOptions& options, std::span<const 
   for (const RowCounts& row : rows) {
     if (row.zero_variance && has_filter(options, "zero_variance")) continue;
     ++n.sequences;
-    if (row_is_used(options, row)) n.tokens += row.tokens;
+    int64_t& of_group = n.group_tokens[row.group];
+    if (!row_is_used(options, row)) continue;
+    n.tokens += row.tokens;
+    of_group += row.tokens;
   }
+  n.entropy_tokens = n.tokens;
   return n;
 }
 
+namespace {
+
+// A token of the step, as the selections rank them.
+struct StepToken {
+  size_t row, t;
+  double value;  // entropy, or covariance
+};
+
+// The value below which a share q of the values lies, between two of them linearly (as
+// torch.quantile).
+double quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  const double at = q * static_cast<double>(values.size() - 1);
+  const size_t below = static_cast<size_t>(at);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (at - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+void keep_top_entropy(const ObjectiveOptions& o, std::span<const ObjectiveRow> rows,
+                      const std::vector<StepToken>& tokens, std::vector<TokenSelection>& selection,
+                      StepNormaliser& normaliser) {
+  std::vector<double> entropies;
+  for (const StepToken& token : tokens) entropies.push_back(rows[token.row].entropy[token.t]);
+  const double threshold = quantile(entropies, 1 - o.top_entropy);
+  normaliser.entropy_tokens = 0;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const bool keep = entropies[i] >= threshold;
+    selection[tokens[i].row].keep[tokens[i].t] = keep;
+    normaliser.entropy_tokens += keep;
+  }
+}
+
+// (A - mean A)(p - mean p), the part of a token in what makes entropy fall.
+void set_covariances(std::span<const ObjectiveRow> rows, std::vector<StepToken>& tokens) {
+  double advantage = 0, logp = 0;
+  for (const StepToken& token : tokens) {
+    advantage += advantage_of(rows[token.row], token.t);
+    logp += rows[token.row].logp[token.t];
+  }
+  advantage /= static_cast<double>(tokens.size());
+  logp /= static_cast<double>(tokens.size());
+  for (StepToken& token : tokens) {
+    const ObjectiveRow& row = rows[token.row];
+    token.value = (advantage_of(row, token.t) - advantage) * (row.logp[token.t] - logp);
+  }
+}
+
+size_t share_of(double share, size_t tokens) {
+  return std::max<size_t>(1, static_cast<size_t>(share * static_cast<double>(tokens)));
+}
+
+// The tokens with the smallest random numbers, each a function of its place alone.
+void clip_covariance(const ObjectiveOptions& o, std::span<const ObjectiveRow> rows,
+                     const std::vector<StepToken>& tokens, uint64_t seed,
+                     std::vector<TokenSelection>& selection) {
+  std::vector<std::pair<uint64_t, const StepToken*>> drawn;
+  for (const StepToken& token : tokens) {
+    const ObjectiveRow& row = rows[token.row];
+    const double x = ratio_of(row, token.t), p = row.logp[token.t];
+    const bool clipped = clip_side(o, x, advantage_of(row, token.t), p, old_of(row, token.t)) != 0;
+    if (clipped || token.value <= o.clip_cov.low || token.value >= o.clip_cov.high) continue;
+    drawn.emplace_back(make_key(seed, token.row, token.t), &token);
+  }
+  const size_t count = std::min(share_of(o.clip_cov.share, tokens.size()), drawn.size());
+  std::sort(drawn.begin(), drawn.end());
+  for (size_t i = 0; i < count; ++i) {
+    selection[drawn[i].second->row].keep[drawn[i].second->t] = 0;
+  }
+}
+
+void hold_covariance(const ObjectiveOptions& o, std::vector<StepToken> tokens,
+                     std::vector<TokenSelection>& selection) {
+  const size_t count = std::min(share_of(o.kl_cov.share, tokens.size()), tokens.size());
+  std::stable_sort(tokens.begin(), tokens.end(),
+                   [](const StepToken& a, const StepToken& b) { return a.value > b.value; });
+  for (size_t i = 0; i < count; ++i) selection[tokens[i].row].hold[tokens[i].t] = 1;
+}
+
+}  // namespace
+
+std::vector<TokenSelection> select_tokens(const ObjectiveOptions& o,
+                                          std::span<const ObjectiveRow> rows, uint64_t seed,
+                                          StepNormaliser& normaliser) {
+  std::vector<TokenSelection> selection(rows.size());
+  std::vector<StepToken> tokens;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    selection[i].keep.assign(rows[i].logp.size(), 1);
+    selection[i].hold.assign(rows[i].logp.size(), 0);
+    if (!row_is_used(o, row_counts(rows[i]))) continue;
+    for (size_t t = 0; t < rows[i].logp.size(); ++t) {
+      if (counts(rows[i], t)) tokens.push_back({i, t, 0});
+    }
+  }
+  if (tokens.empty()) return selection;
+  if (o.top_entropy < 1) keep_top_entropy(o, rows, tokens, selection, normaliser);
+  if (o.clip_cov.share > 0 || o.kl_cov.share > 0) set_covariances(rows, tokens);
+  if (o.clip_cov.share > 0) clip_covariance(o, rows, tokens, seed, selection);
+  if (o.kl_cov.share > 0) hold_covariance(o, tokens, selection);
+  return selection;
+}
+
 void ObjectiveStats::merge(const ObjectiveStats& other) {
+  // The extremes of no ratio at all are not extremes.
+  const auto extremes = [](int64_t n, double& least, double& most, int64_t more, double low,
+                           double high) {
+    if (more == 0) return;
+    least = n > 0 ? std::min(least, low) : low;
+    most = n > 0 ? std::max(most, high) : high;
+  };
+  extremes(ratios, ratio_min, ratio_max, other.ratios, other.ratio_min, other.ratio_max);
+  extremes(weights, weight_min, weight_max, other.weights, other.weight_min, other.weight_max);
+  sampler_diff_max = std::max(sampler_diff_max, other.sampler_diff_max);
   tokens += other.tokens;
   sequences += other.sequences;
-  if (other.ratios > 0) {  // the extremes of no ratio at all are not extremes
-    ratio_min = ratios > 0 ? std::min(ratio_min, other.ratio_min) : other.ratio_min;
-    ratio_max = ratios > 0 ? std::max(ratio_max, other.ratio_max) : other.ratio_max;
-  }
   ratios += other.ratios;
   clipped_low += other.clipped_low;
   clipped_high += other.clipped_high;
@@ -182,7 +177,11 @@ void ObjectiveStats::merge(const ObjectiveStats& other) {
   entropy_sum += other.entropy_sum;
   sampler_tokens += other.sampler_tokens;
   sampler_diff_sum += other.sampler_diff_sum;
-  sampler_diff_max = std::max(sampler_diff_max, other.sampler_diff_max);
+  weights += other.weights;
+  weights_kept += other.weights_kept;
+  weight_sum += other.weight_sum;
+  off_policy += other.off_policy;
+  selected_out += other.selected_out;
   loss += other.loss;
   policy_loss += other.policy_loss;
   kl_loss += other.kl_loss;
@@ -208,117 +207,295 @@ std::vector<std::pair<std::string, double>> objective_metrics(const ObjectiveSta
                    mean(s.sampler_diff_sum, s.sampler_tokens));
     m.emplace_back("sampling/sampling_logp_difference/max", s.sampler_diff_max);
   }
+  if (s.weights > 0) {
+    m.emplace_back("sampling/importance_sampling_ratio/mean", mean(s.weight_sum, s.weights));
+    m.emplace_back("sampling/importance_sampling_ratio/min", s.weight_min);
+    m.emplace_back("sampling/importance_sampling_ratio/max", s.weight_max);
+    m.emplace_back("sampling/importance_sampling_ratio/kept",
+                   mean(static_cast<double>(s.weights_kept), s.weights));
+  }
+  if (s.off_policy > 0) {
+    m.emplace_back("off_policy_ratio", mean(static_cast<double>(s.off_policy), s.sequences));
+  }
+  if (s.selected_out > 0) {
+    m.emplace_back("selected_ratio", 1 - mean(static_cast<double>(s.selected_out), s.tokens));
+  }
   return m;
 }
 
 namespace {
 
-// w_t of a completion: see the table in the header. An empty step has no loss.
-double token_weight(const ObjectiveOptions& o, const StepNormaliser& n, int64_t row_tokens) {
-  const double sequences = static_cast<double>(std::max<int64_t>(1, n.sequences));
-  switch (o.aggregation) {
-    case Aggregation::token_mean:
-      return 1.0 / static_cast<double>(std::max<int64_t>(1, n.tokens));
-    case Aggregation::sequence_mean:
-      return 1.0 / (sequences * static_cast<double>(row_tokens));
-    case Aggregation::sequence_sum:
-      return 1.0 / sequences;
-    case Aggregation::constant_length:
-      return 1.0 / (sequences * o.length);
+// One completion's part of the loss. The fields that the token loop reads are set before it.
+class RowObjective {
+ public:
+  RowObjective(const ObjectiveOptions& o, const StepNormaliser& n, const ObjectiveRow& row,
+               const RowCounts& c)
+      : o_(o), row_(row), tokens_(c.tokens), length_(static_cast<double>(c.tokens)) {
+    set_token_weight(n, c);
+    set_ratio();
+    set_correction();
+    set_advantage();
+    is_off_policy_ = o.off_policy && fallen() > *o.off_policy;
+    if (o.surrogate == Surrogate::vespo) set_vespo();
+    const auto mean_over = [&](MeanOver over, int64_t tokens) {
+      const double of_tokens = 1.0 / static_cast<double>(std::max<int64_t>(1, tokens));
+      return over == MeanOver::loss ? weight_ : of_tokens;
+    };
+    entropy_weight_ = mean_over(o.entropy.over, n.entropy_tokens);
+    kl_weight_ = mean_over(o.kl.over, n.tokens) * o.kl.coef;
   }
-  return 0;
-}
 
-// Clip counts are of ratios whose update the range can cut, as TRL counts them.
-void count_ratio(const ObjectiveOptions& o, double x, double advantage, ObjectiveStats& s) {
-  s.ratio_sum += x;
-  s.ratio_min = s.ratios == 0 ? x : std::min(s.ratio_min, x);
-  s.ratio_max = s.ratios == 0 ? x : std::max(s.ratio_max, x);
-  ++s.ratios;
-  if (o.surrogate != Surrogate::ppo_clip) return;
-  s.clipped_low += x < 1 - o.epsilon && advantage < 0;
-  s.clipped_high += x > 1 + o.epsilon_high.value_or(o.epsilon) && advantage > 0;
-}
+  ObjectiveStats run(std::vector<double>& grad_logp, std::vector<double>& grad_entropy) {
+    for (size_t t = 0; t < row_.logp.size(); ++t) {
+      if (!counts(row_, t)) continue;
+      add_policy(t, grad_logp);
+      add_kl(t, grad_logp);
+      add_entropy(t, grad_entropy);
+      count_sampler(t);
+    }
+    if (of_sequence() || o_.ratio == RatioLevel::sequence_token) {
+      count_ratio(sequence_ratio_, mean_advantage_, 0, 0);
+    }
+    if (of_sequence()) {
+      // mean_t d has derivative 1 / |o| by each of its log-probabilities
+      for (size_t t = 0; t < row_.logp.size(); ++t) {
+        if (in_ratio(t) && !clipped_in_ratio(t)) grad_logp[t] += sequence_slope_ / ratio_tokens_;
+      }
+    }
+    stats_.off_policy = left_out_;
+    stats_.tokens = tokens_;
+    stats_.sequences = 1;
+    stats_.loss = stats_.policy_loss + stats_.kl_loss + stats_.entropy_loss;
+    return stats_;
+  }
 
-void objective_row(const ObjectiveOptions& o, double weight, int64_t row_tokens,
-                   const ObjectiveRow& row, std::vector<double>& grad_logp,
-                   std::vector<double>& grad_entropy, ObjectiveStats& stats) {
-  const size_t size = row.logp.size();
-  const double length = static_cast<double>(row_tokens);
-  const auto log_ratio = [&](size_t t) {
-    return row.old_logp.empty() ? 0.0 : row.logp[t] - row.old_logp[t];
-  };
-  const auto advantage = [&](size_t t) {
-    return row.token_advantages.empty() ? row.advantage : row.token_advantages[t];
-  };
+ private:
+  // Whether the ratio's gradient is that of the completion's mean.
+  bool of_sequence() const {
+    return o_.ratio == RatioLevel::sequence || o_.ratio == RatioLevel::geometric;
+  }
 
-  double sequence_ratio = 1;
-  if (o.ratio == RatioLevel::sequence) {
+  // w_it of every token: see the table in the header. An empty step has no loss.
+  void set_token_weight(const StepNormaliser& n, const RowCounts& c) {
+    const auto at_least_one = [](int64_t x) {
+      return static_cast<double>(std::max<int64_t>(1, x));
+    };
+    const double sequences = at_least_one(n.sequences);
+    switch (o_.aggregation) {
+      case Aggregation::token_mean:
+        weight_ = 1.0 / at_least_one(n.tokens);
+        break;
+      case Aggregation::sequence_mean:
+        weight_ = 1.0 / (sequences * length_);
+        break;
+      case Aggregation::sequence_sum:
+        weight_ = 1.0 / sequences;
+        break;
+      case Aggregation::constant_length:
+        weight_ = 1.0 / (sequences * o_.length);
+        break;
+      case Aggregation::token_sum:
+        weight_ = 1;
+        break;
+      case Aggregation::prompt_mean:
+        weight_ = 1.0 / (at_least_one(static_cast<int64_t>(n.group_tokens.size())) *
+                         at_least_one(n.group_tokens.at(c.group)));
+        break;
+    }
+  }
+
+  // The log ratio that counts in the completion's; GMPO clips it by token where that is the worse.
+  double log_ratio(size_t t) const {
+    const double d = row_.old_logp.empty() ? 0.0 : row_.logp[t] - row_.old_logp[t];
+    if (o_.ratio != RatioLevel::geometric) return d;
+    const double clipped = std::clamp(d, -o_.epsilon, o_.epsilon_high.value_or(o_.epsilon));
+    return advantage_of(row_, t) >= 0 ? std::min(d, clipped) : std::max(d, clipped);
+  }
+  bool clipped_in_ratio(size_t t) const {
+    if (o_.ratio != RatioLevel::geometric || row_.old_logp.empty()) return false;
+    return log_ratio(t) != row_.logp[t] - row_.old_logp[t];
+  }
+  bool keeps(size_t t) const { return row_.keep.empty() || row_.keep[t]; }
+  // Whether the token is in the completion's ratio; GMPO's is over the tokens learned from.
+  bool in_ratio(size_t t) const {
+    return counts(row_, t) && (o_.ratio != RatioLevel::geometric || keeps(t));
+  }
+
+  void set_ratio() {
+    if (o_.ratio == RatioLevel::token) return;
+    double sum = 0, tokens = 0;
+    for (size_t t = 0; t < row_.logp.size(); ++t) {
+      if (!in_ratio(t)) continue;
+      sum += log_ratio(t);
+      ++tokens;
+    }
+    ratio_tokens_ = std::max(tokens, 1.0);
+    sequence_ratio_ = std::exp(sum / ratio_tokens_);
+  }
+
+  double ratio(size_t t) const {
+    return o_.ratio == RatioLevel::token ? ratio_of(row_, t) : sequence_ratio_;
+  }
+
+  double cut(double weight) {
+    const CorrectionOptions& c = o_.correction;
+    const bool inside = (!c.low || weight >= *c.low) && (!c.high || weight <= *c.high);
+    stats_.weight_sum += weight;
+    stats_.weight_min = stats_.weights ? std::min(stats_.weight_min, weight) : weight;
+    stats_.weight_max = stats_.weights ? std::max(stats_.weight_max, weight) : weight;
+    ++stats_.weights;
+    stats_.weights_kept += inside;
+    if (inside) return weight;
+    if (c.mode == Correction::token_mask || c.mode == Correction::sequence_mask) return 0;
+    return c.low && weight < *c.low ? *c.low : *c.high;
+  }
+
+  void set_correction() {
+    const Correction mode = o_.correction.mode;
+    if (mode == Correction::none) return;
     double sum = 0;
-    for (size_t t = 0; t < size; ++t) {
-      if (counts(row, t)) sum += log_ratio(t);
+    for (size_t t = 0; t < row_.logp.size(); ++t) {
+      if (!counts(row_, t)) continue;
+      const double d = old_of(row_, t) - row_.sampler_logp[t];
+      sum += d;
+      if (mode == Correction::token_truncate || mode == Correction::token_mask) {
+        correction_.resize(row_.logp.size(), 1.0);
+        correction_[t] = cut(std::exp(d));
+      }
     }
-    sequence_ratio = std::exp(sum / length);
+    if (correction_.empty()) correction_.assign(row_.logp.size(), cut(std::exp(sum)));
+    if (o_.ratio != RatioLevel::geometric) return;
+    double log_mean = 0;
+    for (size_t t = 0; t < row_.logp.size(); ++t) {
+      if (counts(row_, t)) log_mean += std::log(correction_[t] + 1e-10) / length_;
+    }
+    correction_.assign(row_.logp.size(), std::exp(log_mean));
   }
 
-  ObjectiveStats s;
-  double sequence_slope = 0;  // d loss / d mean log-ratio
-  double advantage_sum = 0;
-  for (size_t t = 0; t < size; ++t) {
-    if (!counts(row, t)) continue;
-    const double a = advantage(t);
-    const double x = o.ratio == RatioLevel::sequence ? sequence_ratio : std::exp(log_ratio(t));
-    advantage_sum += a;
-    if (o.ratio == RatioLevel::token) count_ratio(o, x, a, s);
-    if (o.surrogate == Surrogate::reinforce) {
-      s.policy_loss += weight * -a * row.logp[t];
-      grad_logp[t] += weight * -a;
-    } else {
-      const Term l = ppo_clip(o, x, a);
-      s.policy_loss += weight * l.value;
-      if (o.ratio == RatioLevel::sequence) {
-        sequence_slope += weight * l.slope;
-      } else {
-        grad_logp[t] += weight * l.slope;
+  void set_advantage() {
+    for (size_t t = 0; t < row_.logp.size(); ++t) {
+      if (counts(row_, t)) mean_advantage_ += advantage_of(row_, t);
+    }
+    mean_advantage_ /= length_;
+  }
+
+  // By how much the mean log-probability fell since the completion was sampled.
+  double fallen() const {
+    double sum = 0;
+    for (size_t t = 0; t < row_.logp.size(); ++t) {
+      if (!counts(row_, t)) continue;
+      const double sampled = row_.sampler_logp.empty() ? old_of(row_, t) : row_.sampler_logp[t];
+      sum += sampled - row_.logp[t];
+    }
+    return sum / length_;
+  }
+
+  void set_vespo() {
+    double log_w = 0;
+    for (size_t t = 0; t < row_.logp.size(); ++t) {
+      if (!counts(row_, t)) continue;
+      log_w += std::clamp(row_.logp[t] - old_of(row_, t), -20.0, 20.0);
+      if (!correction_.empty()) {
+        log_w += std::clamp(std::log(correction_[t]), std::log(1e-8), 20.0);
       }
     }
-    if (!row.ref_logp.empty()) {
-      const Term kl = kl_term(o.kl.estimator, row.logp[t] - row.ref_logp[t]);
-      s.kl_sum += kl.value;
-      ++s.kl_tokens;
-      if (o.kl.place == KlPlace::loss && o.kl.coef != 0) {
-        s.kl_loss += weight * o.kl.coef * kl.value;
-        grad_logp[t] += weight * o.kl.coef * kl.slope;
-      }
+    vespo_weight_ = vespo_weight(o_, log_w, mean_advantage_);
+    correction_.clear();  // it is in the weight
+  }
+
+  // Clip counts are of ratios whose update the range can cut, as TRL counts them.
+  void count_ratio(double x, double advantage, double p, double old) {
+    stats_.ratio_sum += x;
+    stats_.ratio_min = stats_.ratios == 0 ? x : std::min(stats_.ratio_min, x);
+    stats_.ratio_max = stats_.ratios == 0 ? x : std::max(stats_.ratio_max, x);
+    ++stats_.ratios;
+    if (o_.ratio == RatioLevel::geometric) return;
+    const int side = clip_side(o_, x, advantage, p, old);
+    stats_.clipped_low += side < 0;
+    stats_.clipped_high += side > 0;
+  }
+
+  void add_policy(size_t t, std::vector<double>& grad) {
+    const double a = advantage_of(row_, t), x = ratio(t), p = row_.logp[t];
+    if (o_.ratio == RatioLevel::token) count_ratio(x, a, p, old_of(row_, t));
+    const bool left_out = is_off_policy_ && a < 0;
+    left_out_ |= left_out;
+    stats_.selected_out += !keeps(t);
+    const bool geometric = o_.ratio == RatioLevel::geometric;  // whose ratio leaves tokens out
+    if (left_out || (!geometric && !keeps(t))) return;
+    const double w = weight_ * (correction_.empty() ? 1.0 : correction_[t]);
+    if (geometric) {
+      stats_.policy_loss += w * -x * mean_advantage_;
+      sequence_slope_ += w * -x * mean_advantage_;
+    } else if (is_of_ratio(o_.surrogate)) {
+      const Term l = ratio_term(o_, x, a);
+      stats_.policy_loss += w * l.value;
+      (of_sequence() ? sequence_slope_ : grad[t]) += w * l.slope;
+    } else if (a != 0) {
+      const double c = o_.surrogate == Surrogate::vespo
+                           ? vespo_weight_
+                           : likelihood_weight(o_, x, a, p, old_of(row_, t));
+      stats_.policy_loss += w * -c * a * p;
+      grad[t] += w * -c * a;
     }
-    if (!row.entropy.empty()) {
-      s.entropy_sum += row.entropy[t];
-      ++s.entropy_tokens;
-      if (o.entropy_coef != 0) {
-        s.entropy_loss -= weight * o.entropy_coef * row.entropy[t];
-        grad_entropy[t] = -weight * o.entropy_coef;
-      }
+    const double d = p - old_of(row_, t);
+    if (o_.drift_coef != 0) {
+      stats_.policy_loss += w * o_.drift_coef / 2 * d * d;
+      grad[t] += w * o_.drift_coef * d;
     }
-    if (!row.sampler_logp.empty()) {
-      const double old = row.old_logp.empty() ? row.logp[t] : row.old_logp[t];
-      const double difference = std::fabs(old - row.sampler_logp[t]);
-      s.sampler_diff_sum += difference;
-      s.sampler_diff_max = std::max(s.sampler_diff_max, difference);
-      ++s.sampler_tokens;
+    if (!row_.hold.empty() && row_.hold[t]) {
+      stats_.policy_loss += w * o_.kl_cov.coef * std::fabs(d);
+      grad[t] += w * o_.kl_cov.coef * (d > 0 ? 1.0 : d < 0 ? -1.0 : 0.0);
     }
   }
-  if (o.ratio == RatioLevel::sequence) {
-    count_ratio(o, sequence_ratio, advantage_sum / length, s);
-    // mean_t d has derivative 1 / |o| by each of its log-probabilities
-    for (size_t t = 0; t < size; ++t) {
-      if (counts(row, t)) grad_logp[t] += sequence_slope / length;
+
+  void add_kl(size_t t, std::vector<double>& grad) {
+    if (row_.ref_logp.empty()) return;
+    Term kl = kl_term(o_.kl, row_.logp[t] - row_.ref_logp[t]);
+    double by_ratio = 0;  // derivative by log x
+    if (o_.kl.importance_weighted) {
+      const double x = ratio(t);
+      by_ratio = kl.value * x;
+      kl = {kl.value * x, kl.slope * x};
     }
+    stats_.kl_sum += kl.value;
+    ++stats_.kl_tokens;
+    if (o_.kl.place != KlPlace::loss || o_.kl.coef == 0) return;
+    stats_.kl_loss += kl_weight_ * kl.value;
+    grad[t] += kl_weight_ * kl.slope;
+    (of_sequence() ? sequence_slope_ : grad[t]) += kl_weight_ * by_ratio;
   }
-  s.tokens = row_tokens;
-  s.sequences = 1;
-  s.loss = s.policy_loss + s.kl_loss + s.entropy_loss;
-  stats.merge(s);
-}
+
+  void add_entropy(size_t t, std::vector<double>& grad) {
+    if (row_.entropy.empty()) return;
+    stats_.entropy_sum += row_.entropy[t];
+    ++stats_.entropy_tokens;
+    const bool kept = o_.top_entropy == 1 || row_.keep.empty() || row_.keep[t];
+    if (o_.entropy_coef == 0 || !kept) return;
+    stats_.entropy_loss -= entropy_weight_ * o_.entropy_coef * row_.entropy[t];
+    grad[t] = -entropy_weight_ * o_.entropy_coef;
+  }
+
+  void count_sampler(size_t t) {
+    if (row_.sampler_logp.empty()) return;
+    const double difference = std::fabs(old_of(row_, t) - row_.sampler_logp[t]);
+    stats_.sampler_diff_sum += difference;
+    stats_.sampler_diff_max = std::max(stats_.sampler_diff_max, difference);
+    ++stats_.sampler_tokens;
+  }
+
+  const ObjectiveOptions& o_;
+  const ObjectiveRow& row_;
+  const int64_t tokens_;
+  const double length_;
+  double weight_ = 0, entropy_weight_ = 0, kl_weight_ = 0;
+  double sequence_ratio_ = 1, sequence_slope_ = 0;  // slope: d loss / d mean log ratio
+  double ratio_tokens_ = 1;                         // that the mean is over
+  double mean_advantage_ = 0, vespo_weight_ = 1;
+  bool is_off_policy_ = false, left_out_ = false;
+  std::vector<double> correction_;
+  ObjectiveStats stats_;
+};
 
 }  // namespace
 
@@ -328,8 +505,9 @@ ObjectiveResult objective(const ObjectiveOptions& options, const StepNormaliser&
   ObjectiveResult result;
   for (const ObjectiveRow& row : rows) {
     const size_t size = row.logp.size();
-    for (size_t given : {row.old_logp.size(), row.ref_logp.size(), row.sampler_logp.size(),
-                         row.entropy.size(), row.mask.size(), row.token_advantages.size()}) {
+    for (size_t given :
+         {row.old_logp.size(), row.ref_logp.size(), row.sampler_logp.size(), row.entropy.size(),
+          row.mask.size(), row.token_advantages.size(), row.keep.size(), row.hold.size()}) {
       HONE_CHECK(given == 0 || given == size);
     }
     std::vector<double>& grad_logp = result.grad_logp.emplace_back(size, 0.0);
@@ -339,22 +517,23 @@ ObjectiveResult objective(const ObjectiveOptions& options, const StepNormaliser&
     if (!row_is_used(options, c)) continue;
     HONE_CHECK(!needs_reference(options) || !row.ref_logp.empty());
     HONE_CHECK(!needs_entropy_gradient(options) || !row.entropy.empty());
-    objective_row(options, token_weight(options, normaliser, c.tokens), c.tokens, row, grad_logp,
-                  grad_entropy, result.stats);
+    HONE_CHECK(options.correction.mode == Correction::none || !row.sampler_logp.empty());
+    RowObjective part(options, normaliser, row, c);
+    result.stats.merge(part.run(grad_logp, grad_entropy));
   }
   result.loss = result.stats.loss;
   return result;
 }
 
-double kl_in_reward(const ObjectiveOptions& options, const ObjectiveRow& row) {
-  if (options.kl.place != KlPlace::reward || options.kl.coef == 0) return 0;
+std::vector<double> token_kl(const ObjectiveOptions& options, const ObjectiveRow& row) {
+  if (options.kl.place != KlPlace::reward || options.kl.coef == 0) return {};
   HONE_CHECK(row.ref_logp.size() == row.logp.size());
-  const std::span<const double> sampled = row.old_logp.empty() ? row.logp : row.old_logp;
-  double sum = 0;
-  for (size_t t = 0; t < sampled.size(); ++t) {
-    if (counts(row, t)) sum += kl_term(options.kl.estimator, sampled[t] - row.ref_logp[t]).value;
+  std::vector<double> kl(row.logp.size(), 0.0);
+  for (size_t t = 0; t < kl.size(); ++t) {
+    if (!counts(row, t)) continue;
+    kl[t] = options.kl.coef * kl_term(options.kl, old_of(row, t) - row.ref_logp[t]).value;
   }
-  return options.kl.coef * sum;
+  return kl;
 }
 
 }  // namespace hone

@@ -1,100 +1,65 @@
-// The objective of an optimizer step: one function of log-probabilities with switches.
+// The objective of an optimizer step: one function of log-probabilities with six switches.
 //
-//   loss = sum_i sum_t w_it (l_it + coef KL_it - entropy_coef H_it)
+//   loss = sum_i sum_t w_it (k_it c_it l_it + coef KL_it) - entropy_coef H
 //
-// over completions i and their tokens t with mask 1. Notation: p = log-probability under the
-// weights being trained, o = old log-probability (the weights that sampled), r = reference's,
-// d = p - o, A = advantage, |o_i| = tokens of completion i, N_seq = completions of the step.
+// over completions i and their tokens t with mask 1; l is the surrogate and KL the estimator of
+// surrogate.h, A the advantage of advantage.h.
 //
-// ratio     token          x_it = exp(d_it)                       (PPO, GRPO: arXiv 2402.03300 eq.
-// 3)
-//           sequence       x_it = exp(mean_t d_it) for every t    (GSPO: arXiv 2507.18071 eq. 7)
+// ratio x   token          exp(d_it), d = p - o                  (PPO, GRPO: 2402.03300 eq. 3)
+//           sequence       exp(mean_t d_it) for every t                   (GSPO: 2507.18071 eq. 7)
+//           sequence_token the same value, with token t's gradient alone  (GSPO-token, eq. 14)
+//           geometric      exp(mean_t min or max(d_it, clip(d_it, -epsilon, epsilon_high))) by the
+//                          sign of A, whose loss is -x A                  (GMPO: 2507.20673 eq. 4)
 //           Without old log-probabilities o is p without its gradient: x = 1, the gradient stays.
-// surrogate ppo_clip       l = -min(min(x, delta) A, clip(x, 1 - epsilon, 1 + epsilon_high) A)
-//                          epsilon_high absent: = epsilon; apart ("clip-higher"): DAPO 2503.14476
-//                          delta, absent by default: INTELLECT-2, 2505.07291 sec. 3.4
-//                          dual_clip c, absent by default: for A < 0 also l = min(l, -c A), which
-//                          bounds the loss of a bad answer that became likely (1912.09729 eq. 5)
-//           reinforce      l = -A p                               (Williams 1992)
-// aggregation  token_mean       w = 1 / tokens of the step        (DAPO eq. 8)
+// aggregation  token_mean       w = 1 / tokens of the step        (DAPO 2503.14476 eq. 8)
 //              sequence_mean    w = 1 / (N_seq |o_i|)             (GRPO eq. 3)
-//              sequence_sum     w = 1 / N_seq                     (RLOO 2402.14740)
+//              sequence_sum     w = 1 / N_seq                     (RLOO 2402.14740; LUSPO)
 //              constant_length  w = 1 / (N_seq length)            (Dr. GRPO 2503.20783 sec. 3.1)
-// kl        Schulman's estimators of KL(trained || reference) from a sample, u = p - r:
-//           k1 = u                  unbiased, its gradient is not that of a KL (expectation 0)
-//           k2 = u^2 / 2            biased, gradient u grad p is right
-//           k3 = exp(-u) + u - 1    unbiased, never negative; GRPO eq. 4
-//           place loss: as above. place reward: kl_in_reward() is taken off the reward before
-//           the advantages; the loss has no KL term then and metrics still show it.
+//              token_sum        w = 1                             (verl's token-sum)
+//              prompt_mean      w = 1 / (N_prompts tokens of the prompt's group)  (2510.13786)
+// KL        place loss: as above, times x with importance_weighted (2512.02556). place reward:
+//           token_kl() is taken off the reward before the advantages; the loss has no KL term then
+//           and metrics still show it.
+//           over: tokens: the mean over the step's tokens instead of sum w_it KL_it.
+// H         mean entropy: over: loss: sum w_it H_it; over: tokens: over the step's tokens.
 // filters   zero_variance  drops the groups whose rewards are all equal, before anything is
 //                          counted (the dropping half of DAPO's dynamic sampling)
 //           truncated      takes the tokens of truncated completions out of loss and token count;
 //                          the completion stays in its group's statistics and in N_seq (as TRL's
 //                          mask_truncated_completions does)
+//   k, 0 or 1:
+//           top_entropy    1 for the tokens at or above the (1 - share) quantile of the step's
+//                          entropies, also in H                           (2506.01939)
+//           clip_cov       0 for a drawn share of the tokens whose (A - mean A)(p - mean p) is in
+//                          (low, high) and that the clip left alone       (2505.22617)
+//           off_policy     0 where A < 0 in completions and mean_t(s - p) > off_policy, s =
+//           sampler's
+//                          log-probability, or old                        (2512.02556)
+//   drift_coef  adds drift_coef / 2 d^2 to l                                   (DRO, 2405.19107)
+//   kl_cov  adds coef |d| to l of the share of tokens of highest covariance  (2505.22617)
+//   c, the correction: exp(o - s) of a token, or of the sum over the completion; truncate: clamped
+//           to [low, high]; mask: 0 outside. vespo takes it into its weight, GMPO the geometric
+//           mean of its tokens' (as verl). A completion's sum grows with its length: `kept` in the
+//           metrics tells what a mask leaves.
 //
-// Normalisers (tokens of the step, N_seq) are those of the whole optimizer step and computed
-// once, before its first micro-batch. So the sum over micro-batches of loss and gradient is the
-// step's, however it is cut: objective() divides by nothing that it counts itself.
+// Normalisers (tokens of the step, N_seq, prompts) are those of the whole optimizer step and
+// computed once, before its first micro-batch. So the sum over micro-batches of loss and gradient
+// is the step's, however it is cut: objective() divides by nothing that it counts itself. The
+// selections by entropy and covariance are made over the whole step too, by select_tokens().
 //
-// All arithmetic is in double. Gradients are analytic and exact where the function has a kink:
-// at the edge of the clip range the unclipped branch counts, as in PyTorch.
+// All arithmetic is in double.
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "base/options.h"
-#include "train/advantage.h"
+#include "train/objective_options.h"
 
 namespace hone {
-
-enum class RatioLevel { token, sequence };
-enum class Surrogate { ppo_clip, reinforce };
-enum class Aggregation { token_mean, sequence_mean, sequence_sum, constant_length };
-enum class KlEstimator { k1, k2, k3 };
-enum class KlPlace { loss, reward };
-
-struct KlOptions {
-  double coef = 0;
-  KlEstimator estimator = KlEstimator::k3;
-  KlPlace place = KlPlace::loss;
-  int64_t reference_refresh = 0;  // steps; the trainer's business, 0 = never
-};
-
-struct ObjectiveOptions {
-  std::string preset = "grpo";
-  AdvantageOptions advantage;
-  RatioLevel ratio = RatioLevel::token;
-  Surrogate surrogate = Surrogate::ppo_clip;
-  double epsilon = 0.2;
-  std::optional<double> epsilon_high;
-  std::optional<double> delta;
-  std::optional<double> dual_clip;
-  Aggregation aggregation = Aggregation::sequence_mean;
-  double length = 0;  // constant_length's denominator; 0: the trainer fills in max_tokens
-  KlOptions kl;
-  double entropy_coef = 0;
-  std::vector<std::string> filters;
-};
-
-// The names preset_options() knows.
-const std::vector<std::string>& preset_names();
-
-// A preset expanded into the switches. Throws UserError for an unknown name.
-ObjectiveOptions preset_options(const std::string& name);
-
-void describe(OptionVisitor& v, KlOptions& o);
-// `preset` is read first and expands; every key beside it overrides what it set, whatever the
-// order in the file. What is written is the expanded form.
-void describe(OptionVisitor& v, ObjectiveOptions& o);
-
-bool has_filter(const ObjectiveOptions& options, const char* name);
-bool needs_reference(const ObjectiveOptions& options);
-bool needs_entropy_gradient(const ObjectiveOptions& options);
 
 // One completion. Spans are over its tokens and have the same length; those marked "or empty" may
 // have none.
@@ -102,18 +67,22 @@ struct ObjectiveRow {
   std::span<const double> logp;
   std::span<const double> old_logp;      // or empty: logp without its gradient
   std::span<const double> ref_logp;      // or empty: no reference
-  std::span<const double> sampler_logp;  // or empty; for metrics
+  std::span<const double> sampler_logp;  // or empty: no correction
   std::span<const double> entropy;       // or empty
   std::span<const uint8_t> mask;         // or empty: all 1
   double advantage = 0;
   std::span<const double> token_advantages;  // or empty: `advantage` for every token
+  int64_t group = 0;                         // its prompt's
   bool truncated = false;
   bool zero_variance = false;
+  std::span<const uint8_t> keep;  // or empty: all 1; from select_tokens()
+  std::span<const uint8_t> hold;  // or empty: all 0; KL-Cov's tokens
 };
 
 // What the normaliser counts of a completion; known before the forward pass.
 struct RowCounts {
   int64_t tokens = 0;
+  int64_t group = 0;
   bool truncated = false;
   bool zero_variance = false;
 };
@@ -127,14 +96,27 @@ bool row_is_used(const ObjectiveOptions& options, const RowCounts& row);
 struct StepNormaliser {
   int64_t tokens = 0;
   int64_t sequences = 0;
+  std::map<int64_t, int64_t> group_tokens;  // of the prompts that count
+  int64_t entropy_tokens = 0;               // those H is over: `tokens`, or what top_entropy keeps
 };
 StepNormaliser step_normaliser(const ObjectiveOptions& options, std::span<const RowCounts> rows);
+
+// Which tokens of a completion the selections keep, and which KL-Cov holds back; [n], or empty.
+struct TokenSelection {
+  std::vector<uint8_t> keep;
+  std::vector<uint8_t> hold;
+};
+// Over every completion of the optimizer step, whose log-probabilities and entropies are those
+// before it; `seed` keys Clip-Cov's draw. Sets the normaliser's entropy_tokens.
+std::vector<TokenSelection> select_tokens(const ObjectiveOptions& options,
+                                          std::span<const ObjectiveRow> rows, uint64_t seed,
+                                          StepNormaliser& normaliser);
 
 // Sums and extremes, so that micro-batches (and processes) merge to the step's.
 struct ObjectiveStats {
   int64_t tokens = 0;
   int64_t sequences = 0;
-  // Clipped tokens (ratio token) or completions (ratio sequence), of `ratios`.
+  // Clipped tokens (ratio token) or completions (a ratio of completions), of `ratios`.
   int64_t ratios = 0;
   int64_t clipped_low = 0;
   int64_t clipped_high = 0;
@@ -148,7 +130,15 @@ struct ObjectiveStats {
   int64_t sampler_tokens = 0;
   double sampler_diff_sum = 0;  // |o - sampler|
   double sampler_diff_max = 0;
-  double loss = 0;  // its three parts add up to it
+  // The correction's weights before they were cut, and those it kept whole.
+  int64_t weights = 0;
+  int64_t weights_kept = 0;
+  double weight_sum = 0;
+  double weight_min = 1;
+  double weight_max = 1;
+  int64_t off_policy = 0;    // completions of which tokens are left out
+  int64_t selected_out = 0;  // tokens
+  double loss = 0;           // its three parts add up to it
   double policy_loss = 0;
   double kl_loss = 0;
   double entropy_loss = 0;
@@ -167,13 +157,13 @@ struct ObjectiveResult {
 };
 
 // The part of the step's loss and gradient that comes from `rows`.
-// REQUIRES: ref_logp where needs_reference, entropy where needs_entropy_gradient, length > 0 with
-// constant_length.
+// REQUIRES: ref_logp where needs_reference, entropy where needs_entropy_gradient, sampler_logp with
+// a correction, length > 0 with constant_length, select_tokens()'s spans where needs_selection.
 ObjectiveResult objective(const ObjectiveOptions& options, const StepNormaliser& normaliser,
                           std::span<const ObjectiveRow> rows);
 
-// coef sum_t KL_t of the completion as it was sampled (old_logp, else logp): what `place: reward`
-// takes off its reward.
-double kl_in_reward(const ObjectiveOptions& options, const ObjectiveRow& row);
+// coef KL_t of each token as it was sampled (old_logp, else logp), 0 where masked: what
+// `place: reward` takes off its reward. Empty where it takes nothing.
+std::vector<double> token_kl(const ObjectiveOptions& options, const ObjectiveRow& row);
 
 }  // namespace hone

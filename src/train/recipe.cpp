@@ -151,6 +151,20 @@ void check_stage(StageOptions& s) {
   if (s.sampling.temperature <= 0) {
     throw UserError(cat("stage '", s.name, "': sampling.temperature must be above 0 in training"));
   }
+  if (s.dynamic_sampling < 0) {
+    throw UserError(cat("stage '", s.name, "': dynamic_sampling: expected at least 0, found ",
+                        s.dynamic_sampling));
+  }
+  int64_t before = 0;
+  for (const LengthStep& l : s.max_tokens_schedule) {
+    check_positive(s, "max_tokens_schedule.max_tokens", l.max_tokens);
+    if (l.after_updates <= before) {
+      throw UserError(cat("stage '", s.name,
+                          "': max_tokens_schedule: expected after_updates above ", before,
+                          ", found ", l.after_updates));
+    }
+    before = l.after_updates;
+  }
   if (s.objective.length == 0) s.objective.length = static_cast<double>(s.max_tokens);
 }
 
@@ -172,10 +186,29 @@ void describe(OptionVisitor& v, EvalOptions& o) {
   v.value("k", o.k, "pass@k beside pass@1");
 }
 
+void describe(OptionVisitor& v, LengthStep& o) {
+  v.value("after_updates", o.after_updates, "from so many optimizer steps on");
+  v.value("max_tokens", o.max_tokens, "longest completion, in tokens");
+}
+
 void describe(OptionVisitor& v, CheckpointOptions& o) {
   v.value("every_steps", o.every_steps, "checkpoint every so many steps; 0: by time");
   v.value("every_minutes", o.every_minutes, "checkpoint after so many minutes; 0: never by time");
   v.value("keep", o.keep, "how many to keep");
+}
+
+// DeepSeek-R1 (2501.12948v2), R1-Zero: 512 prompts x 16 a rollout in 16 mini-batches of 32 prompts,
+// each learned from once; 65,536 tokens from update 8,200 on.
+void apply_stage_preset(StageOptions& o) {
+  if (o.objective.preset != "r1_zero") return;
+  o.prompts_per_step = 512;
+  o.group_size = 16;
+  o.minibatches = 16;
+  o.epochs = 1;
+  o.max_tokens = 32768;
+  o.max_tokens_schedule = {{8200, 65536}};
+  o.sampling.temperature = 1;
+  o.optimizer.lr = 3e-6;
 }
 
 void describe(OptionVisitor& v, StageOptions& o) {
@@ -187,12 +220,20 @@ void describe(OptionVisitor& v, StageOptions& o) {
   v.list("data", o.data, "where problems or documents come from");
   v.section("prompt", o.prompt, "how a problem becomes a prompt");
   v.list("rewards", o.rewards, "what judges the answers");
+  const std::string preset = o.objective.preset;
+  v.section("objective", o.objective, "the loss");
+  // Only a reader changes it; the keys that it reads next override what the preset sets.
+  if (o.objective.preset != preset) apply_stage_preset(o);
   v.value("prompts_per_step", o.prompts_per_step, "groups a step");
   v.value("group_size", o.group_size, "completions a prompt");
   v.value("max_prompt_tokens", o.max_prompt_tokens, "longer prompts are left out; 0: what fits");
   v.value("max_tokens", o.max_tokens, "longest completion, in tokens");
+  v.list("max_tokens_schedule", o.max_tokens_schedule, "how it grows in mid-run");
+  v.value(
+      "dynamic_sampling", o.dynamic_sampling,
+      "rounds of asking further problems for groups whose rewards are all equal (DAPO); 0: none");
+  v.section("selection", o.selection, "problems retired or chosen by their pass rate");
   v.section("sampling", o.sampling, "how completions are drawn");
-  v.section("objective", o.objective, "the loss");
   v.value("minibatches", o.minibatches, "optimizer steps a rollout is split into");
   v.value("epochs", o.epochs, "passes over a rollout");
   v.value("micro_batch_tokens", o.micro_batch_tokens, "tokens in one forward pass");
@@ -306,10 +347,14 @@ void write_yaml(YAML::Emitter& out, const Json& value) {
 
 }  // namespace
 
-std::string recipe_text(const Recipe& recipe) {
+std::string yaml_text(const Json& value) {
   YAML::Emitter out;
-  write_yaml(out, OptionWriter::write(recipe));
-  return std::string(out.c_str()) + "\n";
+  write_yaml(out, value);
+  return out.c_str();
+}
+
+std::string recipe_text(const Recipe& recipe) {
+  return yaml_text(OptionWriter::write(recipe)) + "\n";
 }
 
 std::vector<OptionKey> recipe_keys() { return OptionLister::keys<Recipe>(); }

@@ -13,6 +13,7 @@
 #include "rollouts/sampler.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
+#include "train/selection.h"
 #include "train/trainer.h"
 
 namespace hone {
@@ -23,6 +24,12 @@ struct EvalOptions {
   int64_t problems = 0;        // 0: all held-out problems
   int64_t n = 1;               // samples a problem
   std::vector<int64_t> k;      // pass@k beside pass@1
+};
+
+// The longest completion from so many optimizer steps on.
+struct LengthStep {
+  int64_t after_updates = 0;
+  int64_t max_tokens = 0;
 };
 
 struct CheckpointOptions {
@@ -44,6 +51,9 @@ struct StageOptions {
   int64_t group_size = 8;
   int64_t max_prompt_tokens = 0;
   int64_t max_tokens = 512;
+  std::vector<LengthStep> max_tokens_schedule;
+  int64_t dynamic_sampling = 0;
+  SelectionOptions selection;
   SamplingOptions sampling;
   ObjectiveOptions objective;
   int64_t minibatches = 1;
@@ -71,9 +81,13 @@ struct Recipe {
 
 void describe(OptionVisitor& v, RewardSpec& o);
 void describe(OptionVisitor& v, EvalOptions& o);
+void describe(OptionVisitor& v, LengthStep& o);
 void describe(OptionVisitor& v, CheckpointOptions& o);
 void describe(OptionVisitor& v, StageOptions& o);
 void describe(OptionVisitor& v, Recipe& o);
+
+// What a preset of the objective sets of the stage around it: its groups, updates and lengths.
+void apply_stage_preset(StageOptions& o);
 
 // Reads a recipe file; `overrides` are key=value with dots (optimizer.lr=1e-4; in a recipe of
 // several stages STAGE.optimizer.lr=1e-4). A single stage may stand at the top level, without
@@ -82,6 +96,9 @@ Recipe read_recipe(const std::string& path, const std::vector<std::string>& over
 
 // The resolved recipe as YAML, in the form with `stages`.
 std::string recipe_text(const Recipe& recipe);
+
+// The same of any options that were written as JSON, without the newline at the end.
+std::string yaml_text(const Json& value);
 
 // All keys, for `hone recipe keys`.
 std::vector<OptionKey> recipe_keys();

@@ -65,43 +65,6 @@ void remove_old_bests(const std::string& directory, int64_t best_step) {
   }
 }
 
-double scores_mean(const std::vector<Group>& groups, const std::string& name, int64_t& count) {
-  double sum = 0;
-  count = 0;
-  for (const Group& group : groups) {
-    for (const auto& [reward, scores] : group.scores) {
-      if (reward != name) continue;
-      for (const Score& score : scores) {
-        if (!score.value) continue;
-        sum += *score.value;
-        ++count;
-      }
-    }
-  }
-  return count ? sum / static_cast<double>(count) : 0;
-}
-
-// What a reward measured beside its score (Score::metrics), over the completions that it did it
-// for.
-std::map<std::string, double> metric_means(const std::vector<Group>& groups,
-                                           const std::string& name) {
-  std::map<std::string, double> sums;
-  std::map<std::string, int64_t> counts;
-  for (const Group& group : groups) {
-    for (const auto& [reward, scores] : group.scores) {
-      if (reward != name) continue;
-      for (const Score& score : scores) {
-        for (const auto& [key, value] : score.metrics) {
-          sums[key] += value;
-          ++counts[key];
-        }
-      }
-    }
-  }
-  for (auto& [key, sum] : sums) sum /= static_cast<double>(counts[key]);
-  return sums;
-}
-
 }  // namespace
 
 RlStage::RlStage(StageContext& c)
@@ -111,14 +74,17 @@ RlStage::RlStage(StageContext& c)
       model(open_model(c, /*trainable=*/true)),
       reference(open_reference(c, *model)),
       problems(open_problems(options.data, Split::train, static_cast<uint64_t>(c.recipe.seed))),
+      selector(*problems, options.selection),
       heldout(open_heldout(options, static_cast<uint64_t>(c.recipe.seed))),
       rewards(options.rewards, kernels::num_threads()),
       trainer(*model, options.optimizer,
               {options.micro_batch_tokens, options.sampling.temperature, options.experts}),
       engine(*model, tokenizer.get()),
       prompt(make_prompt_template(options.prompt, c.model_directory)),
-      sampling(options.sampling) {
-  sampling.max_tokens = options.max_tokens;
+      sampling(options.sampling),
+      checkpoints(c.directory + "/checkpoints", options.checkpoint.keep),
+      diagnosis_(diagnosis_names(options)) {
+  controllers = initial_controllers(options.objective);
   if (!problems->report().empty()) context.display.note(problems->report());
 }
 
@@ -143,6 +109,9 @@ void RlStage::resume_or_begin() {
   tokens = state.at("tokens").get<int64_t>();
   best_score = state.at("best_score").get<double>();
   best_step = state.at("best_step").get<int64_t>();
+  controllers = controllers_from_json(state.at("controllers"));
+  selector.set_state(state.at("selection"));
+  replay_diagnosis();
   context.display.note(cat("going on after step ", step, " of ", options.steps));
 }
 
@@ -153,13 +122,21 @@ void RlStage::start_step() {
   }
   seconds_.clear();
   evaluation_ = {};
+  sampling.max_tokens = max_tokens();
   step_timer_.restart();
   phase_timer_.restart();
 }
 
 void RlStage::end_phase(const char* name) {
-  seconds_.emplace_back(name, phase_timer_.seconds());
+  const double seconds = phase_timer_.seconds();
   phase_timer_.restart();
+  const auto same = std::find_if(seconds_.begin(), seconds_.end(),
+                                 [&](const auto& phase) { return phase.first == name; });
+  if (same == seconds_.end()) {
+    seconds_.emplace_back(name, seconds);
+  } else {
+    same->second += seconds;
+  }
   kill_point(name);
 }
 
@@ -168,8 +145,16 @@ double RlStage::learning_rate() const {
          learning_rate_factor(options.optimizer.schedule, step, options.steps);
 }
 
+int64_t RlStage::max_tokens() const {
+  int64_t tokens = options.max_tokens;
+  for (const LengthStep& l : options.max_tokens_schedule) {
+    if (trainer.optimizer().updates() >= l.after_updates) tokens = l.max_tokens;
+  }
+  return tokens;
+}
+
 GroupOptions RlStage::group_options() const {
-  const int64_t room = model->config().max_positions - options.max_tokens;
+  const int64_t room = model->config().max_positions - max_tokens();
   const int64_t limit = options.max_prompt_tokens > 0 ? std::min(options.max_prompt_tokens, room)
                                                       : std::max<int64_t>(room, 1);
   return {options.group_size, limit};
@@ -216,122 +201,18 @@ void RlStage::keep_best(double score) {
   publish_directory(path + ".tmp", path);
 }
 
-void RlStage::log_step(const std::vector<Group>& groups, const Rollout& r,
-                       const UpdateResult& result) {
-  const double n = static_cast<double>(r.sequences.size());
-  int64_t step_tokens = 0, longest = 0, shortest = INT64_MAX, truncated = 0;
-  for (size_t i = 0; i < r.sequences.size(); ++i) {
-    const int64_t length = static_cast<int64_t>(r.sequences[i].completion.size());
-    step_tokens += length;
-    longest = std::max(longest, length);
-    shortest = std::min(shortest, length);
-    truncated += r.rows[i].truncated;
-  }
-  tokens += step_tokens;
-  MetricsRow row;
-  row.set("reward", r.advantage.reward_mean);
-  row.set("reward_std", r.advantage.reward_std);
-  for (const RewardSpec& spec : rewards.specs()) {
-    int64_t count = 0;
-    const std::string& name = spec.as;
-    const double mean = scores_mean(groups, name, count);
-    for (const auto& [key, value] : metric_means(groups, name)) {
-      row.set(cat("rewards/", name, "/", key), value);
-    }
-    if (count) row.set(cat("rewards/", name, "/mean"), mean);
-  }
-  int64_t errors = 0, no_answer = 0;
-  for (const Group& group : groups) {
-    for (const auto& [name, scores] : group.scores) {
-      for (const Score& s : scores) {
-        no_answer += s.status == Status::no_answer;
-        errors += s.status == Status::verifier_error || s.status == Status::timeout ||
-                  s.status == Status::bad_reference;
-      }
-    }
-  }
-  row.set("completions/mean_length", static_cast<double>(step_tokens) / n);
-  row.set("completions/min_length", shortest);
-  row.set("completions/max_length", longest);
-  row.set("completions/clipped_ratio", static_cast<double>(truncated) / n);
-  row.set("frac_reward_zero_std", static_cast<double>(r.advantage.zero_variance_groups) /
-                                      static_cast<double>(r.advantage.groups));
-  row.set("loss", result.loss);
-  for (const auto& [name, value] : objective_metrics(result.stats)) row.set(name, value);
-  row.set("grad_norm", result.gradient_norm);
-  set_expert_load(row, result.load);
-  row.set("learning_rate", options.optimizer.lr * learning_rate_factor(options.optimizer.schedule,
-                                                                       step - 1, options.steps));
-  row.set("num_tokens", tokens);
-  row.set("logp_diff_max", result.sampler_difference);
-  row.set("verifier_errors", errors);
-  row.set("no_answer", no_answer);
-  for (const auto& [name, value] : evaluation_.values) {
-    std::visit([&, key = name](const auto& v) { row.set(key, v); }, value);
-  }
-  write_rollouts(rollout_path(context.directory, step), groups);
-  context.metrics.write_metrics(options.name, step, row);
-  kill_point("metrics");
-
-  end_phase("log");
-  const double total = step_timer_.seconds();
-  MetricsRow timing;
-  timing.set("step_time", total);
-  timing.set("memory_peak", peak_memory(model->device()));
-  double sampling_seconds = 0;
-  for (const auto& [name, value] : seconds_) {
-    timing.set("time/" + name, value);
-    if (name == "sample") sampling_seconds = value;
-  }
-  timing.set("tokens_per_second", static_cast<double>(step_tokens) / total);
-  timing.set("sample_tokens_per_second", static_cast<double>(step_tokens) / sampling_seconds);
-  context.metrics.write_timing(options.name, step, timing);
-
-  std::vector<std::pair<std::string, std::string>> fields;
-  fields.emplace_back("reward", formatted("%.3f", r.advantage.reward_mean));
-  for (const RewardSpec& spec : rewards.specs()) {
-    const std::string& name = spec.as;
-    if (const double* mean = row.find_double(cat("rewards/", name, "/mean"))) {
-      fields.emplace_back(name, formatted("%.3f", *mean));
-    }
-  }
-  fields.emplace_back("tokens", formatted("%.1f", static_cast<double>(step_tokens) / n));
-  if (const double* h = row.find_double("entropy")) {
-    fields.emplace_back("entropy", formatted("%.3f", *h));
-  }
-  if (const double* kl = row.find_double("kl")) fields.emplace_back("kl", formatted("%.4f", *kl));
-  fields.emplace_back("grad", formatted("%.2f", result.gradient_norm));
-  fields.emplace_back("tok/s", formatted("%.0f", static_cast<double>(step_tokens) / total));
-  std::string phases;
-  for (const auto& [name, value] : seconds_) {
-    if (name != "log" && value >= 0.005)
-      phases += cat(phases.empty() ? "" : " ", name, " ", formatted("%.2f", value));
-  }
-  fields.emplace_back("s", cat(formatted("%.2f", total), " (", phases, ")"));
-  if (step < options.steps) {
-    // From the steps of this process; evaluations between are in the mean.
-    const double mean = loop_timer_.seconds() / static_cast<double>(step - first_step_);
-    const auto left = static_cast<double>(options.steps - step);
-    fields.emplace_back("left", duration_text(mean * left));
-  }
-  context.display.step(step, options.steps, fields);
-  const int64_t every = std::max<int64_t>(options.steps / 5, 1);
-  if (step % every == 0 && !groups.empty()) {
-    const Group& group = groups.front();
-    context.display.sample(cat("a sample of step ", step, ", reward ",
-                               group.rewards[0] ? formatted("%.2f", *group.rewards[0]) : "none"),
-                           group.prompt, group.completions[0].text);
-  }
-}
-
 void RlStage::save() {
   if (!keeps_weights(context.recipe, options)) return;
-  Json state = {{"tokens", tokens}, {"best_score", best_score}, {"best_step", best_step}};
+  checkpoints.settle();  // so that what it needs of the best models can be told
+  remove_old_bests(context.directory, best_step);
+  Json state = {{"tokens", tokens},
+                {"best_score", best_score},
+                {"best_step", best_step},
+                {"controllers", to_json(controllers)},
+                {"selection", selector.state()}};
   context.metrics.sync();
   state["sizes"] = sizes_json(context.metrics.sizes());
-  save_checkpoint(context.directory + "/checkpoints", step, *model, trainer.optimizer(),
-                  more_state(), state, context.model_directory, options.checkpoint.keep);
-  remove_old_bests(context.directory, best_step);
+  checkpoints.save(step, *model, trainer.optimizer(), more_state(), state, context.model_directory);
 }
 
 // The same held-out problems answered by the base and by the trained model.
@@ -359,6 +240,8 @@ void RlStage::write_examples() {
 
 void RlStage::finish() {
   save();
+  checkpoints.wait();
+  remove_old_bests(context.directory, best_step);
   kill_point("finish");
   write_examples();
   if (!keeps_weights(context.recipe, options)) return;

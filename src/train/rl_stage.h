@@ -12,20 +12,15 @@
 #include "rewards/reward.h"
 #include "rollouts/groups.h"
 #include "text/tokenizer.h"
+#include "train/controllers.h"
+#include "train/diagnosis.h"
 #include "train/evaluate.h"
+#include "train/rollout.h"
+#include "train/selection.h"
 #include "train/stage.h"
 #include "train/trainer.h"
 
 namespace hone {
-
-// The completions of one step, group after group; index i everywhere.
-struct Rollout {
-  std::vector<TrainingSequence> sequences;  // views into the groups
-  std::vector<Trainer::PolicyRow> rows;
-  std::vector<std::optional<double>> rewards;
-  std::vector<int64_t> group_ids;
-  AdvantageResult advantage;
-};
 
 struct UpdateResult {
   ObjectiveStats stats;
@@ -34,6 +29,9 @@ struct UpdateResult {
   ExpertLoad load;  // of the last update
 };
 
+// The names by which the diagnosis finds the stage's figures.
+DiagnosisNames diagnosis_names(const StageOptions& stage);
+
 struct RlStage {
   StageContext& context;
   const StageOptions& options;
@@ -41,29 +39,33 @@ struct RlStage {
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Transformer> reference;  // where the objective has a KL term
   std::unique_ptr<ProblemSource> problems;
+  ProblemSelector selector;
   std::vector<Problem> heldout;
   RewardSet rewards;
   Trainer trainer;
   Engine engine;
   PromptTemplate prompt;
   SamplingOptions sampling;
+  CheckpointWriter checkpoints;
 
   // What a checkpoint keeps beside weights and moments.
   int64_t step = 0;        // rollouts done
   int64_t tokens = 0;      // completion tokens sampled
   double best_score = -1;  // of evaluation, and when
   int64_t best_step = -1;
+  ControllerState controllers;
 
   explicit RlStage(StageContext& context);
 
   void resume_or_begin();
   void start_step();
-  void end_phase(const char* name);  // the seconds since the last call go to timing.jsonl
+  // The seconds since the last call go to timing.jsonl, added up by name.
+  void end_phase(const char* name);
   double learning_rate() const;
+  int64_t max_tokens() const;  // of this step's completions
   bool evaluation_due() const;
   void evaluate_now();
-  void log_step(const std::vector<Group>& groups, const Rollout& rollout,
-                const UpdateResult& result);
+  void log_step(const Sampled& sampled, const Rollout& rollout, const UpdateResult& result);
   void save();
   void finish();
 
@@ -74,10 +76,16 @@ struct RlStage {
 
  private:
   NamedTensors more_state() const;
+  MetricsRow metrics_row(const std::vector<Group>& groups, const Sampled& sampled,
+                         const Rollout& rollout, const UpdateResult& result);
+  void write_timing(int64_t step_tokens);
+  void show_step(const MetricsRow& row, const std::vector<Group>& groups, int64_t step_tokens);
   std::string evaluation_path(int64_t at_step) const;
   void keep_best(double score);
   void write_examples();
+  void replay_diagnosis();  // of the steps before a resume
 
+  Diagnosis diagnosis_;
   MetricsRow evaluation_;  // of this step, until it is logged
   std::vector<std::pair<std::string, double>> seconds_;
   Timer step_timer_, phase_timer_, loop_timer_;

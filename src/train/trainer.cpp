@@ -45,20 +45,22 @@ Tensor to_device(const std::vector<float>& values, at::Device device) {
 
 }  // namespace
 
-std::vector<std::vector<double>> Trainer::log_probs(
-    const Transformer& model, std::span<const TrainingSequence> sequences) const {
+Trainer::TokenStats Trainer::token_stats(const Transformer& model,
+                                         std::span<const TrainingSequence> sequences) const {
   const at::NoGradGuard no_grad;
-  std::vector<std::vector<double>> result;
+  TokenStats result;
   const std::vector<size_t> cuts =
       cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
     const PackedBatch batch =
         pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]), model.device(), share_prompts_);
     const Tensor hidden = model.forward(batch.forward).index_select(0, batch.hidden_rows);
-    const std::vector<float> logp =
-        to_host(model.log_probs(hidden, batch.targets, 1.0 / options_.temperature).logp);
+    const ops::LogProbs out = model.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
+    const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
     for (size_t i = 0; i + 1 < batch.offsets.size(); ++i) {
-      result.emplace_back(logp.begin() + batch.offsets[i], logp.begin() + batch.offsets[i + 1]);
+      const int64_t begin = batch.offsets[i], end = batch.offsets[i + 1];
+      result.logp.emplace_back(logp.begin() + begin, logp.begin() + end);
+      result.entropy.emplace_back(entropy.begin() + begin, entropy.begin() + end);
     }
   }
   return result;
@@ -166,43 +168,76 @@ double Trainer::finish_step(double lr, ExpertLoad& load) {
   return norm;
 }
 
+namespace {
+
+ObjectiveRow objective_row(const Trainer::PolicyRow& row, std::span<const double> logp,
+                           std::span<const double> entropy) {
+  ObjectiveRow o;
+  o.logp = logp;
+  o.entropy = entropy;
+  o.old_logp = row.old_logp;
+  o.ref_logp = row.ref_logp;
+  o.sampler_logp = row.sampler_logp;
+  o.advantage = row.advantage;
+  o.token_advantages = row.token_advantages;
+  o.group = row.group;
+  o.truncated = row.truncated;
+  o.zero_variance = row.zero_variance;
+  return o;
+}
+
+}  // namespace
+
 Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> sequences,
                                          std::span<const PolicyRow> rows,
-                                         const ObjectiveOptions& options, double lr,
+                                         const ObjectiveOptions& options, double lr, uint64_t seed,
                                          const Progress& progress) {
   PolicyStep step;
   std::vector<RowCounts> counts;
   for (size_t i = 0; i < rows.size(); ++i) {
-    counts.push_back({static_cast<int64_t>(sequences[i].completion.size()), rows[i].truncated,
-                      rows[i].zero_variance});
+    counts.push_back({static_cast<int64_t>(sequences[i].completion.size()), rows[i].group,
+                      rows[i].truncated, rows[i].zero_variance});
   }
-  const StepNormaliser normaliser = step_normaliser(options, counts);
-  forward_backward(sequences, [&](size_t first, const std::vector<int64_t>& offsets,
-                                  std::span<const float> logp, std::span<const float> entropy,
-                                  std::vector<float>& dlogp, std::vector<float>& dentropy) {
+  StepNormaliser normaliser = step_normaliser(options, counts);
+  // Completions that get no gradient are not run.
+  std::vector<size_t> used;
+  std::vector<TrainingSequence> run;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!row_is_used(options, counts[i])) continue;
+    used.push_back(i);
+    run.push_back(sequences[i]);
+  }
+  std::vector<TokenSelection> selection;
+  if (needs_selection(options)) {  // a forward pass more: the whole step has to be seen first
+    const TokenStats before = token_stats(model_, run);
+    std::vector<ObjectiveRow> all;
+    for (size_t i = 0; i < used.size(); ++i) {
+      all.push_back(objective_row(rows[used[i]], before.logp[i], before.entropy[i]));
+    }
+    selection = select_tokens(options, all, seed, normaliser);
+  }
+  forward_backward(run, [&](size_t first, const std::vector<int64_t>& offsets,
+                            std::span<const float> logp, std::span<const float> entropy,
+                            std::vector<float>& dlogp, std::vector<float>& dentropy) {
     const std::vector<double> p(logp.begin(), logp.end()), h(entropy.begin(), entropy.end());
     std::vector<ObjectiveRow> batch;
     for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-      const PolicyRow& row = rows[first + i];
       const size_t begin = static_cast<size_t>(offsets[i]);
       const size_t length = static_cast<size_t>(offsets[i + 1]) - begin;
-      ObjectiveRow o;
-      o.logp = std::span(p).subspan(begin, length);
-      o.entropy = std::span(h).subspan(begin, length);
-      o.old_logp = row.old_logp;
-      o.ref_logp = row.ref_logp;
-      o.sampler_logp = row.sampler_logp;
-      o.advantage = row.advantage;
-      o.truncated = row.truncated;
-      o.zero_variance = row.zero_variance;
-      batch.push_back(o);
+      ObjectiveRow& row = batch.emplace_back(objective_row(rows[used[first + i]],
+                                                           std::span(p).subspan(begin, length),
+                                                           std::span(h).subspan(begin, length)));
+      if (!selection.empty()) {
+        row.keep = selection[first + i].keep;
+        row.hold = selection[first + i].hold;
+      }
       for (size_t t = 0; t < row.sampler_logp.size(); ++t) {
         step.sampler_difference =
-            std::max(step.sampler_difference, std::fabs(row.sampler_logp[t] - o.logp[t]));
+            std::max(step.sampler_difference, std::fabs(row.sampler_logp[t] - row.logp[t]));
       }
     }
     if (progress) {
-      progress(static_cast<int64_t>(first), static_cast<int64_t>(sequences.size()));
+      progress(static_cast<int64_t>(first), static_cast<int64_t>(run.size()));
     }
     const ObjectiveResult result = objective(options, normaliser, batch);
     step.stats.merge(result.stats);

@@ -38,14 +38,18 @@ class Trainer {
  public:
   Trainer(Transformer& model, const OptimizerOptions& optimizer, const TrainerOptions& options);
 
-  // Log-probability of every completion token under `model`, without gradients: [N][n].
-  std::vector<std::vector<double>> log_probs(const Transformer& model,
-                                             std::span<const TrainingSequence> sequences) const;
+  // Of every completion token under `model`, without gradients: [N][n].
+  struct TokenStats {
+    std::vector<std::vector<double>> logp, entropy;
+  };
+  TokenStats token_stats(const Transformer& model,
+                         std::span<const TrainingSequence> sequences) const;
 
   // What one completion needs beside its tokens; see ObjectiveRow.
   struct PolicyRow {
-    std::vector<double> old_logp, ref_logp, sampler_logp;  // empty: none
+    std::vector<double> old_logp, ref_logp, sampler_logp, token_advantages;  // empty: none
     double advantage = 0;
+    int64_t group = 0;
     bool truncated = false, zero_variance = false;
   };
   // Called after each micro-batch with (completions done, all).
@@ -56,10 +60,10 @@ class Trainer {
     double sampler_difference = 0;  // max |trainer's - sampler's| log-probability, before the step
     ExpertLoad load;                // all 0 without experts
   };
-  // One optimizer step on the objective.
+  // One optimizer step on the objective. `seed` keys what the objective draws.
   PolicyStep policy_step(std::span<const TrainingSequence> sequences,
                          std::span<const PolicyRow> rows, const ObjectiveOptions& objective,
-                         double lr, const Progress& progress = {});
+                         double lr, uint64_t seed = 0, const Progress& progress = {});
 
   struct LikelihoodStep {
     double loss = 0;  // mean -log p a counted token
@@ -75,6 +79,7 @@ class Trainer {
 
   Transformer& model() { return model_; }
   Optimizer& optimizer() { return optimizer_; }
+  const Optimizer& optimizer() const { return optimizer_; }
 
  private:
   // Calls `gradient` with each micro-batch's log-probabilities and entropies (host, [M]); it fills

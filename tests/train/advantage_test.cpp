@@ -20,6 +20,13 @@ namespace {
 using Rewards = std::vector<std::optional<double>>;
 using Ids = std::vector<int64_t>;
 
+AdvantageResult advantages(const Rewards& rewards, const Ids& ids, const AdvantageOptions& o) {
+  AdvantageInput in;
+  in.rewards = rewards;
+  in.group_ids = ids;
+  return hone::advantages(in, o);
+}
+
 TEST_CASE("advantages are the reward's distance from its group's mean in standard deviations") {
   const Rewards rewards{1, 0, 0, 1, 5, 7};
   const Ids ids{3, 3, 3, 3, 9, 9};

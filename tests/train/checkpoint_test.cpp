@@ -31,8 +31,10 @@ struct Trained {
   }
   NamedTensors more() { return {{"reference", reference}}; }
   void save(const std::string& directory, int64_t step, int64_t keep = 5) {
-    save_checkpoint(directory, step, *model, optimizer, more(),
-                    {{"sizes", Json::object()}, {"mark", step * 10}}, "", keep);
+    CheckpointWriter writer(directory, keep);
+    writer.save(step, *model, optimizer, more(), {{"sizes", Json::object()}, {"mark", step * 10}},
+                "");
+    writer.wait();
   }
   auto load(const std::string& directory) {
     return load_checkpoint(directory, *model, optimizer, more());
@@ -140,6 +142,32 @@ TEST_CASE("as many checkpoints stay as are kept, and nothing half done") {
   a.save(dir.path(), 4, 2);  // again over itself
   CHECK((names(dir.path()) == std::vector<std::string>{"step-000003", "step-000004"}));
   CHECK(std::distance(fs::directory_iterator(dir.path()), {}) == 2);
+}
+
+TEST_CASE("a checkpoint holds the state at its call, not what training makes of it meanwhile") {
+  const TemporaryDirectory dir;
+  Trained a(1), as_saved(1), b(2);
+  as_saved.reference.copy_(a.reference);
+  CheckpointWriter writer(dir.path(), 5);
+  writer.save(1, *a.model, a.optimizer, a.more(), {{"sizes", Json::object()}}, "");
+  for (int i = 0; i < 3; ++i) a.learn();
+  writer.wait();
+  REQUIRE(b.load(dir.path()));
+  CHECK(b.same(as_saved));
+}
+
+TEST_CASE("a checkpoint that cannot be written leaves the earlier ones and says so at the end") {
+  const TemporaryDirectory dir;
+  Trained a(1), b(2);
+  a.save(dir.path(), 1);
+  write_file_atomic(dir.path() + "/step-000002.tmp", "a file where the directory should be");
+  fs::permissions(dir.path() + "/step-000002.tmp", fs::perms::owner_read);
+  CheckpointWriter writer(dir.path() + "/step-000002.tmp/below", 5);  // not a directory
+  writer.save(3, *a.model, a.optimizer, a.more(), {{"sizes", Json::object()}}, "");
+  CHECK_THROWS_AS(writer.wait(), RunError);
+  const auto loaded = b.load(dir.path());
+  REQUIRE(loaded);
+  CHECK(loaded->state.at("step") == 1);
 }
 
 TEST_CASE("a directory is put in place of another whole") {

@@ -29,7 +29,8 @@ TEST_CASE("the three vocabularies name the same objective") {
   const Json own = loss_from_json(input(
       R"({"preset": "dapo", "filters": [], "kl": {"coef": 0.1}, "advantage": {"scale": "none"}})"));
   const Json trl = loss_from_json(input(
-      R"({"trl": {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.1, "scale_rewards": false}})"));
+      R"({"trl": {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.1, "scale_rewards": false,
+                  "use_bias_correction_kl": false}})"));
   const Json verl = loss_from_json(input(
       R"({"verl": {"adv_estimator": "grpo", "norm_adv_by_std_in_grpo": false, "use_kl_loss": true,
                    "clip_ratio_high": 0.28, "kl_loss_coef": 0.1, "clip_ratio_c": 1000}})"));
@@ -105,8 +106,10 @@ TEST_CASE("what is unsupported or wrong is named") {
     INFO(what);
     CHECK_THROWS_MATCHES(loss_from_json(in), UserError, MessageMatches(ContainsSubstring(what)));
   };
-  refuses(input(R"({"trl": {"loss_type": "sapo"}})"), "config.trl.loss_type: \"sapo\"");
-  refuses(input(R"({"trl": {"top_entropy_quantile": 0.2}})"), "top_entropy_quantile");
+  refuses(input(R"({"trl": {"loss_type": "sapoo"}})"), "config.trl.loss_type: expected grpo");
+  refuses(input(R"({"trl": {"top_entropy_quantile": 0.2}})"), "entropy: needed");
+  refuses(input(R"({"trl": {"use_vllm": true}})"), "sampler_logp: needed");
+  refuses(input(R"({"verl": {"adv_estimator": "grpo", "rollout_rs": "token_k1"}})"), "rollout_rs");
   refuses(input(R"({"trl": {"epsilom": 0.2}})"), "did you mean 'epsilon'");
   refuses(input(R"({"trl": {"delta": "x"}})"), "config");
   refuses(input(R"({"verl": {}})"), "adv_estimator");

@@ -25,8 +25,10 @@ struct Sample {
   std::vector<double> logp, old_logp, ref_logp, sampler_logp, entropy, token_advantages;
   std::vector<uint8_t> mask;
   double advantage = 0;
+  int64_t group = 0;
   bool truncated = false;
   bool zero_variance = false;
+  TokenSelection selection;  // set by choose()
 };
 
 ObjectiveRow row_of(const Sample& s) {
@@ -41,6 +43,9 @@ ObjectiveRow row_of(const Sample& s) {
   row.token_advantages = s.token_advantages;
   row.truncated = s.truncated;
   row.zero_variance = s.zero_variance;
+  row.group = s.group;
+  row.keep = s.selection.keep;
+  row.hold = s.selection.hold;
   return row;
 }
 
@@ -53,7 +58,23 @@ std::vector<ObjectiveRow> rows_of(const std::vector<Sample>& samples) {
 StepNormaliser normaliser_of(const ObjectiveOptions& o, const std::vector<Sample>& samples) {
   std::vector<RowCounts> counts;
   for (const Sample& s : samples) counts.push_back(row_counts(row_of(s)));
-  return step_normaliser(o, counts);
+  StepNormaliser n = step_normaliser(o, counts);
+  if (o.top_entropy == 1) return n;
+  n.entropy_tokens = 0;
+  for (const Sample& s : samples) {
+    const ObjectiveRow row = row_of(s);
+    if (!row_is_used(o, row_counts(row))) continue;
+    for (size_t t = 0; t < s.mask.size(); ++t) n.entropy_tokens += s.mask[t] && row.keep[t];
+  }
+  return n;
+}
+
+// The selections over the whole step, as the trainer makes them before its first micro-batch.
+void choose(const ObjectiveOptions& o, std::vector<Sample>& samples, uint64_t seed = 0) {
+  if (!needs_selection(o)) return;
+  StepNormaliser n = normaliser_of(ObjectiveOptions(), samples);
+  std::vector<TokenSelection> chosen = select_tokens(o, rows_of(samples), seed, n);
+  for (size_t i = 0; i < samples.size(); ++i) samples[i].selection = std::move(chosen[i]);
 }
 
 ObjectiveResult whole(const ObjectiveOptions& o, const std::vector<Sample>& samples) {
@@ -77,6 +98,7 @@ std::vector<Sample> random_samples(uint64_t seed) {
     }
     if (samples.size() == 1) s.mask = {1};
     s.advantage = 3 * (rng.uniform() - 0.5);
+    s.group = static_cast<int64_t>(samples.size() / 3);
     s.truncated = samples.size() == 2;
     s.zero_variance = samples.size() == 4;
     if (s.zero_variance) s.advantage = 0;
@@ -115,17 +137,84 @@ const std::vector<Case>& cases() {
        }},
       {"k1",
        [](auto& o) {
-         o.kl = {0.1, KlEstimator::k1, KlPlace::loss, 0};
+         o.kl.coef = 0.1;
+         o.kl.estimator = KlEstimator::k1;
        }},
       {"k2",
        [](auto& o) {
-         o.kl = {0.1, KlEstimator::k2, KlPlace::loss, 0};
+         o.kl.coef = 0.1;
+         o.kl.estimator = KlEstimator::k2;
        }},
       {"k3",
        [](auto& o) {
-         o.kl = {0.1, KlEstimator::k3, KlPlace::loss, 0};
+         o.kl.coef = 0.1;
+         o.kl.estimator = KlEstimator::k3;
+       }},
+      {"abs",
+       [](auto& o) {
+         o.kl.coef = 0.1;
+         o.kl.estimator = KlEstimator::abs;
+       }},
+      {"capped k3",
+       [](auto& o) {
+         o.kl.coef = 0.1;
+         o.kl.cap = 0.02;
+       }},
+      {"importance-weighted k3",
+       [](auto& o) {
+         o.kl.coef = 0.1;
+         o.kl.importance_weighted = true;
+       }},
+      {"importance-weighted k3 of completions",
+       [](auto& o) {
+         o.kl.coef = 0.1;
+         o.kl.importance_weighted = true;
+         o.ratio = RatioLevel::sequence;
+       }},
+      {"unclipped", [](auto& o) { o.surrogate = Surrogate::unclipped; }},
+      {"sapo", [](auto& o) { o.surrogate = Surrogate::sapo; }},
+      {"sapo of completions",
+       [](auto& o) {
+         o.surrogate = Surrogate::sapo;
+         o.ratio = RatioLevel::sequence;
+       }},
+      {"gmpo", [](auto& o) { o = preset_options("gmpo"); }},
+      {"gmpo, tight",
+       [](auto& o) {
+         o = preset_options("gmpo");
+         o.epsilon = 0.1;
+         o.epsilon_high = 0.2;
+       }},
+      {"prompt mean", [](auto& o) { o.aggregation = Aggregation::prompt_mean; }},
+      {"top entropy",
+       [](auto& o) {
+         o.top_entropy = 0.4;
+         o.entropy_coef = 0.02;
+         o.entropy.over = MeanOver::tokens;
+       }},
+      {"clip-cov",
+       [](auto& o) {
+         o.clip_cov = {0.2, -0.5, 5};
+       }},
+      {"kl-cov",
+       [](auto& o) {
+         o.kl_cov = {0.2, 0.5};
+       }},
+      {"off-policy mask", [](auto& o) { o.off_policy = 0.05; }},
+      {"truncated correction by token",
+       [](auto& o) {
+         o.correction = {Correction::token_truncate, 0.999, 1.002};
+       }},
+      {"masked correction by completion",
+       [](auto& o) {
+         o.correction = {Correction::sequence_mask, 0.995, 1.005};
        }},
       {"entropy", [](auto& o) { o.entropy_coef = 0.01; }},
+      {"entropy over tokens",
+       [](auto& o) {
+         o.entropy_coef = 0.01;
+         o.entropy.over = MeanOver::tokens;
+       }},
       {"filters",
        [](auto& o) {
          o.filters = {"zero_variance", "truncated"};
@@ -150,6 +239,11 @@ TEST_CASE("gradients agree with finite differences for every switch") {
       ObjectiveOptions o;
       c.set(o);
       std::vector<Sample> samples = random_samples(1);
+      // The correction is of the weights before the step: its factors are given, not functions.
+      for (Sample& s : samples) {
+        if (o.correction.mode == Correction::none && !o.off_policy) s.sampler_logp.clear();
+      }
+      choose(o, samples);
       const ObjectiveResult r = whole(o, samples);
       const double h = 1e-6;
       for (size_t i = 0; i < samples.size(); ++i) {
@@ -178,7 +272,8 @@ TEST_CASE("loss, gradient and statistics do not depend on the cut into micro-bat
     DYNAMIC_SECTION(c.name) {
       ObjectiveOptions o;
       c.set(o);
-      const std::vector<Sample> samples = random_samples(2);
+      std::vector<Sample> samples = random_samples(2);
+      choose(o, samples);
       const ObjectiveResult all = whole(o, samples);
       const std::vector<ObjectiveRow> rows = rows_of(samples);
       const StepNormaliser n = normaliser_of(o, samples);
@@ -299,7 +394,9 @@ TEST_CASE("small cases come out as on paper") {
       CHECK(whole(o, with_reference).loss == 0);
       // sampled log-probability minus the reference's: log(.4/.6) + log(.4/.2) + 2 * .3
       const double expected = 2 * (std::log(0.4 / 0.6) + std::log(2.0) + 0.6);
-      CHECK_THAT(kl_in_reward(o, row_of(with_reference[0])), WithinRel(expected, 1e-12));
+      double sum = 0;
+      for (double kl : token_kl(o, row_of(with_reference[0]))) sum += kl;
+      CHECK_THAT(sum, WithinRel(expected, 1e-12));
     }
   }
 }
@@ -359,6 +456,9 @@ TEST_CASE("nothing becomes nothing, not a NaN") {
     c.set(o);
     Sample s = random_samples(6)[0];
     s.mask.assign(s.mask.size(), 0);
+    std::vector<Sample> alone{s};
+    choose(o, alone);
+    s = alone[0];
     CHECK(whole(o, {s}).loss == 0);
     CHECK(whole(o, {}).loss == 0);
     for (const auto& [name, value] : objective_metrics(whole(o, {s}).stats)) {
@@ -393,8 +493,13 @@ TEST_CASE("a preset is expanded first and the keys beside it override") {
   CHECK(written["aggregation"] == "token_mean");
   CHECK(OptionWriter::write(read(written.dump())) == written);  // reads back as itself
   CHECK(read("{preset: dr_grpo}").advantage.scale == AdvantageScale::none);
-  for (const std::string& name : preset_names())
-    CHECK(read("{preset: " + name + "}").preset == name);
+  for (const Preset& p : presets()) {
+    INFO(p.name);
+    const ObjectiveOptions preset = read("{preset: " + p.name + "}");
+    CHECK(preset.preset == p.name);
+    const Json expanded = OptionWriter::write(preset);
+    CHECK(OptionWriter::write(read(expanded.dump())) == expanded);
+  }
 }
 
 TEST_CASE("what is no option is refused by name") {

@@ -46,7 +46,7 @@ Step policy_step(int64_t micro_batch_tokens, double entropy_coef) {
   const Completions data;
   const auto sequences = data.sequences();
   std::vector<Trainer::PolicyRow> rows(sequences.size());
-  const auto old = trainer.log_probs(*model, sequences);
+  const auto old = trainer.token_stats(*model, sequences).logp;
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i].old_logp = old[i];
     for (double& p : rows[i].old_logp) p += 0.05 * static_cast<double>(i % 3);
@@ -138,7 +138,7 @@ TEST_CASE("steps on the likelihood make what they saw likelier, and masked token
   masks[3][7] = 1;
   const auto one = trainer.likelihood_step(sequences, masks, 0.0);
   CHECK(one.tokens == 1);
-  CHECK(std::abs(one.loss + trainer.log_probs(*model, sequences)[3][7]) < 1e-6);
+  CHECK(std::abs(one.loss + trainer.token_stats(*model, sequences).logp[3][7]) < 1e-6);
 }
 
 }  // namespace hone

@@ -1,0 +1,179 @@
+#include "train/rollout.h"
+
+#include <algorithm>
+
+#include "rewards/reward.h"
+#include "rollouts/groups.h"
+#include "train/rl_stage.h"
+
+namespace hone {
+namespace {
+
+StepKey step_key(const RlStage& s, int64_t round) {
+  // A problem that is asked again in the same step draws differently.
+  const auto step = static_cast<uint64_t>(s.step) + (static_cast<uint64_t>(round) << 40);
+  return {s.seed(), static_cast<uint64_t>(s.context.index), step};
+}
+
+bool rewards_differ(const Group& group) {
+  std::optional<double> first;
+  for (size_t i = 0; i < group.rewards.size(); ++i) {
+    if (!group.rewards[i] || reward_failed(group, i)) continue;
+    if (first && *first != *group.rewards[i]) return true;
+    first = group.rewards[i];
+  }
+  return false;
+}
+
+// What the sampler recorded of the completion, under the distribution that the policy is trained
+// as: the model's softmax at the sampling temperature, without top-k, top-p and min-p. The engine
+// keeps `logprobs` at temperature 1 and `sampled_logprobs` after temperature and filters; where
+// neither fits (another temperature and filters), empty.
+std::vector<double> sampler_logp(const RlStage& s, const Completion& c) {
+  if (s.sampling.temperature == 1.0) return {c.logprobs.begin(), c.logprobs.end()};
+  const bool filtered = s.sampling.top_p < 1 || s.sampling.top_k > 0 || s.sampling.min_p > 0;
+  if (filtered) return {};
+  return {c.sampled_logprobs.begin(), c.sampled_logprobs.end()};
+}
+
+// The spans' ends in tokens: a span ends with the token that completes its last byte.
+std::vector<TokenSpanScore> token_spans(const RlStage& s, const Group& group, size_t i) {
+  std::vector<TokenSpanScore> spans;
+  const std::vector<int32_t>& tokens = group.completions[i].tokens;
+  StreamDecoder decoder(*s.tokenizer);
+  std::vector<size_t> bytes;  // of the text after each token
+  size_t length = 0;
+  for (int32_t id : tokens) {
+    length += decoder.push(id).size();
+    bytes.push_back(length);
+  }
+  for (const RewardSpec& spec : s.rewards.specs()) {
+    for (const auto& [name, scores] : group.scores) {
+      if (name != spec.as) continue;
+      for (const SpanScore& span : scores[i].spans) {
+        const auto end = std::lower_bound(bytes.begin(), bytes.end(), span.end);
+        const auto count = static_cast<size_t>(end - bytes.begin()) + 1;
+        spans.push_back({std::min(count, tokens.size()), spec.weight * span.value});
+      }
+    }
+  }
+  return spans;
+}
+
+// Rewards of one greedy answer to each group's problem.
+std::vector<std::optional<double>> greedy_rewards(RlStage& s, const std::vector<Group>& groups) {
+  std::vector<Problem> problems;
+  for (const Group& group : groups) problems.push_back(group.problem);
+  GroupOptions options = s.group_options();
+  options.group_size = 1;
+  SamplingOptions sampling = s.sampling;
+  sampling.temperature = 0;
+  std::vector<Group> answered =
+      sample_groups(s.engine, problems, s.prompt, *s.tokenizer, options, sampling, step_key(s, 0),
+                    s.progress("sampling greedily"));
+  s.rewards.score(answered, {s.step, s.options.steps});
+  std::vector<std::optional<double>> rewards;
+  for (const Group& group : answered) {
+    rewards.push_back(reward_failed(group, 0) ? std::nullopt : group.rewards[0]);
+  }
+  return rewards;
+}
+
+}  // namespace
+
+Sampled sample_and_score(RlStage& s) {
+  Sampled result;
+  const auto wanted = static_cast<size_t>(s.options.prompts_per_step);
+  for (int64_t round = 0;; ++round) {
+    const auto missing = static_cast<int64_t>(wanted - result.groups.size());
+    std::vector<Group> groups = sample_groups(
+        s.engine, s.selector.next(missing), s.prompt, *s.tokenizer, s.group_options(), s.sampling,
+        step_key(s, round), s.progress(round == 0 ? "sampling" : "sampling again"));
+    s.end_phase("sample");
+    s.rewards.score(groups, {s.step, s.options.steps});
+    s.selector.record(groups);
+    s.end_phase("score");
+    result.rounds = round + 1;
+    if (s.options.dynamic_sampling <= 1) {
+      result.groups = std::move(groups);
+      return result;
+    }
+    for (Group& group : groups) {
+      (rewards_differ(group) ? result.groups : result.left_out).push_back(std::move(group));
+    }
+    if (result.groups.size() == wanted || result.rounds == s.options.dynamic_sampling) break;
+  }
+  if (result.groups.empty()) std::swap(result.groups, result.left_out);  // a step without gradient
+  return result;
+}
+
+Rollout make_rollout(RlStage& s, const std::vector<Group>& groups) {
+  Rollout r;
+  const std::vector<RewardSpec>& specs = s.rewards.specs();
+  const AdvantageOptions& advantage = s.options.objective.advantage;
+  r.each.resize(specs.size());
+  for (const RewardSpec& spec : specs) r.weights.push_back(spec.weight);
+  std::vector<std::optional<double>> greedy;
+  if (advantage.kind == Baseline::greedy) greedy = greedy_rewards(s, groups);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const Group& group = groups[g];
+    for (size_t i = 0; i < group.completions.size(); ++i) {
+      const Completion& c = group.completions[i];
+      const bool failed = reward_failed(group, i);
+      r.sequences.push_back({group.prompt_tokens, c.tokens});
+      r.rewards.push_back(failed ? std::nullopt : group.rewards[i]);
+      r.group_ids.push_back(static_cast<int64_t>(g));
+      r.lengths.push_back(static_cast<int64_t>(c.tokens.size()));
+      if (!greedy.empty()) r.greedy.push_back(greedy[g]);
+      if (advantage.process) r.spans.push_back(token_spans(s, group, i));
+      for (size_t k = 0; k < specs.size(); ++k) {
+        std::optional<double>& value = r.each[k].emplace_back();
+        for (const auto& [name, scores] : group.scores) {
+          if (name == specs[k].as && !failed) value = scores[i].value;
+        }
+      }
+      Trainer::PolicyRow row;
+      row.sampler_logp = sampler_logp(s, c);
+      row.group = static_cast<int64_t>(g);
+      row.truncated = c.finish_reason == FinishReason::length;
+      r.rows.push_back(std::move(row));
+    }
+  }
+  return r;
+}
+
+void add_advantages(const RlStage& s, std::vector<Group>& groups, Rollout& r) {
+  const ObjectiveOptions objective = adapted(s.options.objective, s.controllers);
+  std::vector<std::vector<double>> kl;
+  for (const Trainer::PolicyRow& row : r.rows) {
+    ObjectiveRow as_sampled;
+    as_sampled.logp = row.old_logp.empty() ? row.sampler_logp : row.old_logp;
+    as_sampled.ref_logp = row.ref_logp;
+    if (objective.kl.place == KlPlace::reward) kl.push_back(token_kl(objective, as_sampled));
+  }
+  AdvantageInput in;
+  in.rewards = r.rewards;
+  in.group_ids = r.group_ids;
+  in.lengths = r.lengths;
+  in.greedy = r.greedy;
+  in.each = r.each;
+  in.weights = r.weights;
+  if (objective.kl.place == KlPlace::reward && objective.kl.coef != 0) in.token_kl = kl;
+  in.spans = r.spans;
+  r.advantage = advantages(in, objective.advantage);
+  size_t at = 0;
+  for (Group& group : groups) {
+    group.advantages.assign(group.completions.size(), 0.0);
+    for (double& a : group.advantages) {
+      a = r.advantage.values[at];
+      r.rows[at].advantage = a;
+      r.rows[at].zero_variance = r.advantage.zero_variance[at];
+      if (!r.advantage.token_values.empty()) {
+        r.rows[at].token_advantages = r.advantage.token_values[at];
+      }
+      ++at;
+    }
+  }
+}
+
+}  // namespace hone

@@ -153,7 +153,8 @@ CgroupPlace claim_cgroup(const std::string& directory) {
       move_processes(directory, leaf);
       moved = true;
     } else {
-      lacks(directory + " has other processes; give hone a group of its own, such as by "
+      lacks(directory +
+            " has other processes; give hone a group of its own, such as by "
             "systemd-run --user --scope -p Delegate=yes hone ...");
       off.clear();
     }
@@ -181,17 +182,17 @@ CgroupPlace claim_cgroup(const std::string& directory) {
 }
 
 const CgroupPlace& own_cgroup() {
-  static const CgroupPlace place = claim_cgroup(
-      cgroup_directory(text_of("/proc/self/mountinfo"), text_of("/proc/self/cgroup")));
+  static const CgroupPlace place =
+      claim_cgroup(cgroup_directory(text_of("/proc/self/mountinfo"), text_of("/proc/self/cgroup")));
   return place;
 }
 
 std::string describe(const CgroupPlace& place) {
-  const char* text = place.memory && place.pids
-                         ? "memory and processes of a program's tree held by cgroup"
-                     : place.memory ? "memory of a program's tree held by cgroup, processes by polling"
-                     : place.pids   ? "processes of a program's tree held by cgroup, memory by polling"
-                                  : "memory and processes of a program's tree held by polling";
+  const char* text =
+      place.memory && place.pids ? "memory and processes of a program's tree held by cgroup"
+      : place.memory             ? "memory of a program's tree held by cgroup, processes by polling"
+      : place.pids               ? "processes of a program's tree held by cgroup, memory by polling"
+                                 : "memory and processes of a program's tree held by polling";
   return place.missing.empty() ? text : cat(text, " (", place.missing, ")");
 }
 

@@ -189,9 +189,10 @@ TEST_CASE("a group holds the number of processes and threads") {
   if (!place.pids) SKIP("not held by cgroup here: " << place.missing);
   WorkerCgroup group(place);
   group.limit(int64_t{1} << 30, 5);
-  const pid_t pid = start("for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; wait",
-                          group.file("cgroup.procs"));
-  CHECK(soon([&] { return text_of(group.file("pids.events")).find("max 0") == std::string::npos; }));
+  const pid_t pid =
+      start("for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; wait", group.file("cgroup.procs"));
+  CHECK(
+      soon([&] { return text_of(group.file("pids.events")).find("max 0") == std::string::npos; }));
   CHECK(std::stoi(text_of(group.file("pids.current"))) <= 5);
   kill(pid, SIGKILL);
   wait_for(pid);
@@ -213,12 +214,15 @@ TEST_CASE("a group holds memory, and what it ended for that is told") {
   SandboxLimits limits;
   limits.memory = int64_t{128} << 20;
   limits.disk = int64_t{16} << 20;
+  limits.cpu_seconds = 30;  // the memory is to be the limit on slow machines too
+  limits.wall_seconds = 60;
   // Sixteen processes that take 100 MiB each, at once: faster than a hundred looks a second.
-  const ProgramEnd end = sandbox.run(
-      {memory_file("s", "import os\nfor i in range(16):\n  if os.fork() == 0:\n"
-                        "    x = b'x' * (100 << 20)\n    os._exit(0)\n"
-                        "for i in range(16): os.wait()\nprint('went on')")},
-      "", limits);
+  const ProgramEnd end =
+      sandbox.run({memory_file("s",
+                               "import os\nfor i in range(16):\n  if os.fork() == 0:\n"
+                               "    x = b'x' * (100 << 20)\n    os._exit(0)\n"
+                               "for i in range(16): os.wait()\nprint('went on')")},
+                  "", limits);
   CHECK(end.limit == "memory");
   CHECK(sandbox.run({memory_file("s", "print(1)")}, "", limits).output == "1\n");
   const fs::path own = own_cgroup().directory;

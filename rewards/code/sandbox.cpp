@@ -19,15 +19,16 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/timer.h"
+#include "rewards/code/cgroup.h"
 
 namespace hone {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kControl = 3, kFilter = 4, kScript = 5;  // as zygote.py has them
-constexpr double kStartSeconds = 60;                   // for the interpreter; a machine may be busy
-constexpr double kGraceSeconds = 30;                   // for the worker's report beyond the limits
+constexpr int64_t kInterpreterBytes = int64_t{32} << 20;  // a worker's own, beside its program
+constexpr double kStartSeconds = 60;  // for the interpreter; a machine may be busy
+constexpr double kGraceSeconds = 30;  // for the worker's report beyond the limits
 constexpr size_t kErrorBytes = 4096;
 constexpr char kNobody[] = "65534";
 
@@ -60,6 +61,12 @@ Ends socket_pair(int type) {
 }
 
 OwnedFd null_device() { return OwnedFd(open("/dev/null", O_RDWR | O_CLOEXEC)); }
+
+// A file of the worker's group, or /dev/null, which takes everything and says nothing.
+OwnedFd group_file(const WorkerCgroup* group, const char* name, int flags) {
+  OwnedFd file(group ? open(group->file(name).c_str(), flags | O_CLOEXEC) : -1);
+  return file ? std::move(file) : null_device();
+}
 
 }  // namespace
 
@@ -175,18 +182,19 @@ std::vector<std::string> command_line(SandboxLevel level, const std::string& pyt
   return c;
 }
 
-// Starts the worker with its files at the numbers it expects and nothing else open. Throws
-// RunError.
-pid_t spawn(const std::vector<std::string>& command, int control, int filter, int script,
-            int errors) {
+// Starts the worker with `own_files` as 2, 3, ..., as zygote.py numbers them, and nothing else
+// open. Throws RunError.
+pid_t spawn(const std::vector<std::string>& command, const std::vector<int>& own_files) {
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  const OwnedFd null = null_device();
+  std::vector<int> from = {null.get(), null.get()};
+  from.insert(from.end(), own_files.begin(), own_files.end());
+  const int count = static_cast<int>(from.size());
   // By way of high numbers, since a source may have one of the low ones.
-  const int from[] = {null, null, errors, control, filter, script};
-  for (int i = 0; i < 6; ++i) posix_spawn_file_actions_adddup2(&files, from[i], 900 + i);
-  for (int i = 0; i < 6; ++i) posix_spawn_file_actions_adddup2(&files, 900 + i, i);
-  posix_spawn_file_actions_addclosefrom_np(&files, 6);
+  for (int i = 0; i < count; ++i) posix_spawn_file_actions_adddup2(&files, from[i], 900 + i);
+  for (int i = 0; i < count; ++i) posix_spawn_file_actions_adddup2(&files, 900 + i, i);
+  posix_spawn_file_actions_addclosefrom_np(&files, count);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t signals;
@@ -207,7 +215,6 @@ pid_t spawn(const std::vector<std::string>& command, int control, int filter, in
       posix_spawn(&pid, command[0].c_str(), &files, &attributes, arguments.data(), environment);
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
-  close(null);
   if (error != 0) throw RunError(cat(command[0], " cannot be started: ", std::strerror(error)));
   return pid;
 }
@@ -370,10 +377,13 @@ void Sandbox::start() {
     Ends control = socket_pair(SOCK_SEQPACKET);
     OwnedFd startup = memory_file("errors", "");
     lseek(script.get(), 0, SEEK_SET);
-    const pid_t pid = spawn(command_line(way.level, python, way.as_nobody), control.theirs.get(),
-                            filter.get(), script.get(), startup.get());
+    if (!own_cgroup().directory.empty()) cgroup_ = std::make_unique<WorkerCgroup>(own_cgroup());
+    const OwnedFd entrance = group_file(cgroup_.get(), "cgroup.procs", O_WRONLY);
+    const OwnedFd events = group_file(cgroup_.get(), "memory.events", O_RDONLY);
+    pid_ = spawn(command_line(way.level, python, way.as_nobody),
+                 {startup.get(), control.theirs.get(), filter.get(), script.get(), entrance.get(),
+                  events.get()});
     control.theirs.reset();
-    pid_ = pid;
     control_ = std::move(control.ours);
     startup_errors_ = std::move(startup);
     pollfd waiting{control_.get(), POLLIN, 0};
@@ -383,6 +393,7 @@ void Sandbox::start() {
     }
     if (recv(control_.get(), ready, sizeof ready, MSG_DONTWAIT) > 0) {
       level_ = way.level;
+      if (cgroup_ && !cgroup_->populated()) cgroup_.reset();  // it could not go there
       const std::lock_guard lock(mutex);
       if (!known) known = way;
       return;
@@ -405,19 +416,20 @@ void Sandbox::start() {
 void Sandbox::stop() {
   job_.reset();
   control_.reset();  // the worker leaves when it finds this end closed
-  if (pid_ > 0) {
-    for (int tries = 0; tries < 200; ++tries) {
-      if (waitpid(pid_, nullptr, WNOHANG) != 0) {
-        pid_ = -1;
-        return;
-      }
+  for (int tries = 0; pid_ > 0 && tries < 200; ++tries) {
+    if (waitpid(pid_, nullptr, WNOHANG) != 0) {
+      pid_ = -1;
+    } else {
       usleep(tries < 20 ? 1000 : 10000);
     }
+  }
+  if (pid_ > 0) {
     kill(-pid_, SIGKILL);
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
     pid_ = -1;
   }
+  cgroup_.reset();  // and what a program at level `process` left
 }
 
 void Sandbox::fail(const std::string& what, bool late) {
@@ -436,6 +448,11 @@ void Sandbox::send_job(Json header, const SandboxLimits& limits, const std::vect
   header["files"] = limits.files;
   header["disk"] = limits.disk;
   header["nonce"] = nonce_;
+  if (cgroup_) {
+    // No tighter than the limits that the worker holds itself: files in /tmp count as memory here,
+    // and RLIMIT_NPROC allows two processes of the sandbox's own where here it is one.
+    cgroup_->limit(limits.memory + limits.disk + kInterpreterBytes, limits.processes + 3);
+  }
   std::string text = header.dump();
   iovec part{text.data(), text.size()};
   msghdr message{};
@@ -638,11 +655,20 @@ ProgramEnd Sandbox::end() {
   return end;
 }
 
+std::string Sandbox::tree() const {
+  if (cgroup_ || own_cgroup().directory.empty()) return describe(own_cgroup());
+  CgroupPlace refused;
+  refused.missing = "a worker could not go into its group in " + own_cgroup().directory;
+  return describe(refused);
+}
+
 SandboxReport probe_sandbox(const std::string& python) {
   SandboxReport report;
   for (const SandboxLevel least : {SandboxLevel::namespaces, SandboxLevel::process}) {
     try {
-      report.level = Sandbox({least, python}).level();
+      const Sandbox sandbox({least, python});
+      report.level = sandbox.level();
+      report.tree = sandbox.tree();
       break;
     } catch (const UserError& error) {
       if (report.missing.empty()) report.missing = advice(SandboxLevel::none);

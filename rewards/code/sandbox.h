@@ -43,10 +43,10 @@ struct SandboxOptions {
 };
 
 // The level that this machine gives, and in words what is missing for `full` ("" if nothing).
-// Starts a worker to find out.
+// Starts a worker to find out. `tree`: by what the limits of a program's whole tree are held.
 struct SandboxReport {
   SandboxLevel level = SandboxLevel::none;
-  std::string missing;
+  std::string missing, tree;
 };
 SandboxReport probe_sandbox(const std::string& python = "");
 
@@ -93,6 +93,8 @@ struct ProgramEnd {
   bool ok() const { return limit.empty() && signal == 0 && exit_code == 0; }
 };
 
+class WorkerCgroup;
+
 class Sandbox {
  public:
   // Throws UserError if this machine does not give the level asked for, with what to do.
@@ -102,6 +104,8 @@ class Sandbox {
   Sandbox& operator=(const Sandbox&) = delete;
 
   SandboxLevel level() const { return level_; }
+  // In words, by what the limits of a program's tree are held, see cgroup.h.
+  std::string tree() const;
 
   // Runs the program on `input`. Throws SandboxFailure; the worker is then started anew by the
   // next call.
@@ -139,6 +143,7 @@ class Sandbox {
   SandboxLevel level_ = SandboxLevel::none;
   pid_t pid_ = -1;
   OwnedFd control_, startup_errors_;
+  std::unique_ptr<WorkerCgroup> cgroup_;  // none where the worker is in no group of its own
   std::string nonce_;
   std::unique_ptr<Job> job_;
 };

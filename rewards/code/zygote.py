@@ -1,7 +1,8 @@
 """The inside of the code sandbox: a warm Python interpreter that forks once for each program.
 
 hone (sandbox.cpp) starts it under bubblewrap and speaks to it over a socket, file descriptor 3: a
-request is one JSON object with open files beside it, the answer is one JSON object. Each program
+request is one JSON object with open files beside it, the answer is one JSON object. It goes into the
+control group that hone made for it, if there is one, and so does all that it starts. Each program
 is the first process of a process namespace of its own, with a mount namespace, an empty /tmp and
 no /proc of its own, without capabilities and behind the filter of system calls; when it ends, the
 kernel ends whatever it left running. This process keeps its hands off what a program says: it
@@ -23,7 +24,7 @@ import socket
 import sys
 import time
 
-CONTROL, FILTER, LINK = 3, 4, 3
+CONTROL, FILTER, GROUP, EVENTS, LINK = 3, 4, 6, 7, 3  # 6, 7: of the group, or /dev/null
 CLONE_NEWNS, CLONE_NEWPID = 0x00020000, 0x20000000
 SYS_CLONE, SYS_CAPSET = {"x86_64": (56, 126), "aarch64": (220, 91)}[os.uname().machine]
 MS_NOSUID, MS_NODEV, MNT_DETACH = 2, 4, 2
@@ -107,6 +108,15 @@ def shares(program, level):
     return total
 
 
+def memory_kills():
+    """How many processes of our control group the kernel has ended for memory."""
+    for line in os.pread(EVENTS, 4096, 0).splitlines():
+        name, count = line.split()
+        if name == b"oom_kill":
+            return int(count)
+    return 0  # no group that holds memory
+
+
 def watch(pid, job, control, level):
     """Waits for the program, within its limits. What it returns is the report."""
     pidfd = os.pidfd_open(pid)
@@ -116,6 +126,7 @@ def watch(pid, job, control, level):
     started = phase = time.monotonic()
     cpu_before = 0.0  # when the limits began to count anew
     limit, peak, cpu, gone = None, 0, 0.0, False
+    kills_before = memory_kills()
     next_look = started + POLL_SECONDS
 
     def kill(reason):
@@ -151,6 +162,8 @@ def watch(pid, job, control, level):
         peak, cpu = max(peak, u.memory), max(cpu, u.cpu)
         if u.memory > job["memory"] and (u.processes == 1 or shares(pid, level) > job["memory"]):
             kill("memory")
+        elif memory_kills() > kills_before:  # one of its processes, and the others may go on
+            kill("memory")
         elif u.processes > job["processes"]:
             kill("processes")
         elif u.cpu - cpu_before > job["cpu_seconds"] or now - phase > job["wall_seconds"]:
@@ -161,6 +174,8 @@ def watch(pid, job, control, level):
         os._exit(0)
     signalled = os.WIFSIGNALED(status)
     number = os.WTERMSIG(status) if signalled else 0
+    if limit is None and memory_kills() > kills_before:
+        limit = "memory"
     if limit is None and number == signal.SIGXCPU:
         limit = "time"
     return {"exit": -1 if signalled else os.WEXITSTATUS(status), "signal": number, "limit": limit,
@@ -182,6 +197,11 @@ def prctl(option, *values):
 
 def shut_in(job, level, filter_program):
     """From here on the process has only what a program may have."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as f:
+            f.write("1000")  # where memory is short the kernel ends programs, not the worker
+    except OSError:
+        pass  # it ends the largest
     if level == "namespaces":
         libc.umount2(b"/proc", MNT_DETACH)
         must(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV,
@@ -676,6 +696,11 @@ def main():
     if sys.path and sys.path[0] == "":
         del sys.path[0]
     level = sys.argv[1]
+    try:
+        os.write(GROUP, b"0")  # hone looks whether that worked
+    except OSError:
+        pass
+    os.close(GROUP)
     control = socket.socket(fileno=CONTROL)
     program = read_all(FILTER)
     filter_program = Filter(program) if program else None

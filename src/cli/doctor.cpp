@@ -115,7 +115,8 @@ Finding sentencepiece() {
 
 Finding code_sandbox() {
   const SandboxReport report = probe_sandbox();
-  const std::string level = cat("level ", to_string(report.level));
+  const std::string level =
+      cat("level ", to_string(report.level), report.tree.empty() ? "" : "; ", report.tree);
   if (report.level == SandboxLevel::full) return {"code sandbox", level, ""};
   return {"code sandbox", cat(level, "; for full: ", report.missing),
           cat("the code reward, unless a weaker sandbox= is named: ", report.missing)};

@@ -51,7 +51,8 @@ void check_neighbour() {
   CHECK(end.output == "42\n");
 }
 
-// Everything that `parent` has started and that still runs, youngest first.
+// Everything that `parent` has started and that still runs, oldest first: a worker that outlives
+// its program would still report the program's end.
 std::vector<pid_t> descendants(pid_t parent) {
   std::map<pid_t, pid_t> parent_of;
   for (const auto& entry : fs::directory_iterator("/proc")) {
@@ -64,10 +65,10 @@ std::vector<pid_t> descendants(pid_t parent) {
     if (end != std::string::npos) parent_of[std::stoi(name)] = std::stoi(text.substr(end + 4));
   }
   std::vector<pid_t> found;
-  for (auto it = parent_of.rbegin(); it != parent_of.rend(); ++it) {
-    for (pid_t p = it->second; p > 1; p = parent_of.count(p) ? parent_of[p] : 0) {
+  for (const auto& [pid, its_parent] : parent_of) {
+    for (pid_t p = its_parent; p > 1; p = parent_of.count(p) ? parent_of[p] : 0) {
       if (p != parent) continue;
-      found.push_back(it->first);
+      found.push_back(pid);
       break;
     }
   }

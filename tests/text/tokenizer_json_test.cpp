@@ -353,6 +353,16 @@ TEST_CASE("the space that the tokenizer puts before a text is gone from the deco
   }
 }
 
+TEST_CASE("lower case knows the capitals that Hugging Face's tables know") {
+  need_libraries();
+  CHECK(lower_case("A\u00c9\u0416\u1e9e") == "a\u00e9\u0436\u00df");
+  CHECK(lower_case("\u0130") == "i\u0307");
+  // Unicode 16 and 17.
+  CHECK(lower_case("\u1c89\ua7cb\ua7d4\ua7dc") == "\u1c8a\u0264\ua7d5\u019b");
+  CHECK(lower_case("\U00010d50\U00010d65\U00010d66") == "\U00010d70\U00010d85\U00010d66");
+  CHECK(lower_case("\U00016ea0\U00016eb8") == "\U00016ebb\U00016ed3");
+}
+
 TEST_CASE("vocab.json with merges.txt is GPT-2's tokenizer") {
   need_libraries();
   const testing::TemporaryDirectory directory;

@@ -164,7 +164,7 @@ at::Tensor norm_heads(const at::Tensor& qkv, const ModelConfig& c, const Paramet
 
 // The tokens of the longest sequence, with those before the batch.
 int64_t longest_context(const ForwardBatch& batch) {
-  int64_t longest = 0;
+  int64_t longest = 1;  // the kernels want a table for an empty batch too
   for (const AttentionSegment& s : batch.segments) {
     longest = std::max(longest, s.prefix_length + s.length);
   }

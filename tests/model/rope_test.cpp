@@ -98,6 +98,12 @@ TEST_CASE("decoding passes every size of the table and keeps the bits of the tra
   }
 }
 
+TEST_CASE("an empty batch has no hidden states, also as the first of a model") {
+  for (const char* family : {"llama", "deepseek_v2"}) {
+    CHECK(hidden(*model_of(family, kLongest), 0).size(0) == 0);
+  }
+}
+
 TEST_CASE("a prefix counts as context") {
   const auto alone = model_of("llama", kLongest), shared = model_of("llama", kLongest);
   ForwardBatch batch = testing::batch_of(ids_of_length(70));

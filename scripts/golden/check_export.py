@@ -53,6 +53,7 @@ def check(program, directory):
         ids = tokenizer(prompt)["input_ids"]
         out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)),
                              do_sample=False, max_new_tokens=NEW_TOKENS,
+                             repetition_penalty=1.0,  # some generation_config.json have another
                              pad_token_id=tokenizer.pad_token_id)[0, len(ids):].tolist()
         same_greedy += out == completion["ids"]
         best = model(torch.tensor([ids + out])).logits[0, len(ids) - 1:-1].topk(2).values

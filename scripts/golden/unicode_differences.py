@@ -6,7 +6,7 @@
 Needs Python with tokenizers, and libpcre2-8 and libutf8proc of the versions that hone supports at
 least (10.42, 2.8). Goes through all code points: the general categories that tokenizers' Regex
 (Oniguruma) gives and PCRE2 does not; the code points whose normal forms differ, alone or between two
-combining marks, and the marks that StripAccents leaves.
+combining marks, and the marks that StripAccents leaves; the capitals whose lower case differs.
 """
 import ctypes
 import ctypes.util
@@ -102,6 +102,16 @@ def main():
     marks = {c for c in codes if category(c) in (6, 7, 8)}  # Mn, Mc, Me
     different.update(c for c in marks if norm.StripAccents().normalize_str("a" + chr(c)) != "a")
     print(", ".join(f"{{0x{a:X}, 0x{b:X}}}" for a, b in ranges(different)))
+    print("kNewerCapitals:")
+    lower = {c: norm.Lowercase().normalize_str(chr(c)) for c in CODES}
+    newer = {c: ord(s) for c, s in lower.items() if len(s) == 1 and ord(s) != lib().utf8proc_tolower(c)}
+    runs = []
+    for c in sorted(newer):
+        if runs and c == runs[-1][1] + 1 and newer[c] - c == runs[-1][2] - runs[-1][0]:
+            runs[-1][1] = c
+        else:
+            runs.append([c, c, newer[c]])
+    print(", ".join(f"{{0x{a:X}, 0x{b:X}, 0x{c:X}}}" for a, b, c in runs))
 
 
 if __name__ == "__main__":

@@ -428,6 +428,7 @@ ModelConfig complete_shape(const ModelConfig& shape, const std::string& where) {
     if (config[token] == -1) config.erase(token);  // a tokenizer without it
   }
   ModelConfig c = model_config_of(config, where);
+  c.file["head_dim"] = c.head_dim;  // of latent attention the rotated part, whatever the shape says
   c.bos = shape.bos;
   c.eos = shape.eos;
   c.pad = shape.pad;

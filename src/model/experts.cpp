@@ -3,13 +3,11 @@
 // Every step treats a token by itself, so its result does not depend on its batch.
 //
 // Routers, with z = W x in float32:
-//   softmax            s = softmax(z); the largest s are chosen, their weights are s, made to sum
-//   to
-//                      1 where ExpertOptions::normalize says so (Mixtral, Qwen3-MoE, DeepSeek-V2)
-//   softmax_of_chosen  the largest z are chosen; weights are the softmax of these alone
-//   (GraniteMoE) sigmoid            s = sigmoid(z); the largest s + selection bias are chosen;
-//   weights are s
-//                      (DeepSeek-V3, arXiv 2412.19437, equations 12 to 16)
+//   softmax (Mixtral, Qwen3-MoE, DeepSeek-V2): s = softmax(z); the largest s are chosen, their
+//     weights are s, made to sum to 1 where ExpertOptions::normalize says so
+//   softmax_of_chosen (GraniteMoE): the largest z are chosen; weights are their softmax
+//   sigmoid (DeepSeek-V3, arXiv 2412.19437, equations 12 to 16): s = sigmoid(z); the largest
+//     s + selection bias are chosen; weights are s
 // With groups only experts of the best groups are chosen from; a group is as good as its best
 // expert, or as the sum of its two best (sigmoid).
 #include <ATen/ATen.h>
@@ -244,25 +242,31 @@ struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
   };
 };
 
+// The segment of each token, [T].
+Tensor segment_of_tokens(const std::vector<AttentionSegment>& segments, int64_t t,
+                         at::Device device) {
+  const Tensor segment = at::empty({t}, at::kLong);
+  for (size_t s = 0; s < segments.size(); ++s) {
+    std::fill_n(segment.data_ptr<int64_t>() + segments[s].begin, segments[s].length,
+                static_cast<int64_t>(s));
+  }
+  return segment.to(device);
+}
+
 // DeepSeek-V3, equations 17 to 20: sum over experts of f_e P_e, f_e the share of a sequence's
 // choices that fell on e times E, P_e the mean of its normalised score; a mean over sequences by
-// their tokens. A shared prefix counts as a sequence.
-Tensor balance_of(const Tensor& z, const Tensor& ids, const ExpertOptions& o,
-                  const std::vector<AttentionSegment>& segments) {
+// their tokens. A shared prefix counts as a sequence. Weighed by tokens, the means of the scores
+// are a sum over tokens, each with the shares of its sequence.
+Tensor balance_of(const Tensor& z, const Tensor& ids, const ExpertOptions& o, const Tensor& segment,
+                  int64_t segments) {
   Tensor p = o.router == Router::sigmoid ? at::sigmoid(z) : at::softmax(z, 1);  // [T, E]
   p = p / p.sum(1, true);
-  Tensor total = at::zeros({}, p.options());
-  for (const AttentionSegment& s : segments) {
-    if (s.length == 0) continue;
-    const Tensor chosen = ids.narrow(0, s.begin, s.length).reshape({-1});
-    const Tensor share =
-        at::zeros({o.count}, p.options())
-            .scatter_add_(0, chosen, at::ones({chosen.size(0)}, p.options()))
-            .mul_(static_cast<double>(o.count) / static_cast<double>(chosen.size(0)));
-    const Tensor mean = p.narrow(0, s.begin, s.length).mean(0);
-    total = total + (share * mean).sum() * static_cast<double>(s.length);
-  }
-  return total / static_cast<double>(z.size(0));
+  const Tensor cell = (segment.unsqueeze(1) * o.count + ids).view({-1});  // of each choice
+  const Tensor counts = at::zeros({segments * o.count}, p.options())
+                            .scatter_add_(0, cell, at::ones({cell.size(0)}, p.options()))
+                            .view({segments, o.count});
+  const Tensor share = counts / counts.mean(1, true);
+  return (p * share.index_select(0, segment)).sum() / static_cast<double>(z.size(0));
 }
 
 }  // namespace
@@ -287,7 +291,10 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
   if (batch.routing) {
     batch.routing->counts.push_back(plan->counts);
     if (at::GradMode::is_enabled()) {
-      const Tensor balance = balance_of(z, ids, o, batch.segments);
+      Tensor& segment = batch.routing->segment;
+      if (!segment.defined()) segment = segment_of_tokens(batch.segments, t, x.device());
+      const Tensor balance =
+          balance_of(z, ids, o, segment, static_cast<int64_t>(batch.segments.size()));
       Tensor& sum = batch.routing->balance;
       sum = sum.defined() ? sum + balance : balance;
     }

@@ -39,6 +39,7 @@ struct RoutingRecord {
   // Sum over the sparse layers of the sequence-wise balance loss (DeepSeek-V3, equation 17, without
   // its factor), a mean over tokens: 1 where the load is even. Part of the graph.
   at::Tensor balance;
+  at::Tensor segment;  // [T]: of each token; made by the first sparse layer
 };
 
 // What attention derives from a batch once and uses in every layer (attention.cpp).
@@ -48,7 +49,8 @@ struct ForwardBatch {
   at::Tensor tokens;     // [T] int64, on the model's device
   at::Tensor positions;  // [T] int64
 
-  // Training: segments that attend to themselves and to their prefix (kernels::AttentionSegment).
+  // Training: segments that attend to themselves and to their prefix (kernels::AttentionSegment);
+  // each token is in one.
   // CUDA takes segments without a prefix only.
   std::vector<AttentionSegment> segments;
 

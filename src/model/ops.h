@@ -26,11 +26,12 @@ at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps);
 // gate_up [T, 2F] -> [T, F]: activation(gate) * up.
 at::Tensor gated(const at::Tensor& gate_up, Activation activation);
 
-// cos, sin of the rotary embedding: [max_positions, D / 2] float32.
+// cos, sin of the rotary embedding: [positions, D / 2] float32.
 struct RopeTable {
   at::Tensor cos, sin;
+  int64_t positions() const { return cos.defined() ? cos.size(0) : 0; }
 };
-RopeTable make_rope_table(const RopeOptions& options, int64_t max_positions, int64_t dim,
+RopeTable make_rope_table(const RopeOptions& options, int64_t positions, int64_t dim,
                           at::Device device);
 // x [T, heads * D] -> the same, rotated. Pairs as RopeOptions::interleaved says; an interleaved
 // head comes out with its pairs' first halves in front, which no product of two such heads sees.

@@ -65,15 +65,15 @@ std::vector<float> inverse_frequencies(const RopeOptions& r, int64_t dim) {
 
 }  // namespace
 
-RopeTable make_rope_table(const RopeOptions& options, int64_t max_positions, int64_t dim,
+RopeTable make_rope_table(const RopeOptions& options, int64_t positions, int64_t dim,
                           at::Device device) {
   const int64_t half = dim / 2;
   const std::vector<float> inverse = inverse_frequencies(options, dim);
   const float scale = static_cast<float>(options.attention_factor);
-  RopeTable table{at::empty({max_positions, half}, at::kFloat),
-                  at::empty({max_positions, half}, at::kFloat)};
+  RopeTable table{at::empty({positions, half}, at::kFloat),
+                  at::empty({positions, half}, at::kFloat)};
   float *c = table.cos.data_ptr<float>(), *s = table.sin.data_ptr<float>();
-  for (int64_t p = 0; p < max_positions; ++p) {
+  for (int64_t p = 0; p < positions; ++p) {
     for (int64_t i = 0; i < half; ++i) {
       const double angle = static_cast<float>(p) * inverse[static_cast<size_t>(i)];
       c[p * half + i] = static_cast<float>(std::cos(angle)) * scale;

@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <thread>
 
@@ -143,8 +145,6 @@ Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : c
     predictors_.push_back(m);
   }
   weights_.allocate(place.device, place.dtype, place.trainable);
-  const int64_t turned = c.latent.kv_rank > 0 ? c.latent.rotary : c.head_dim;
-  rope_ = ops::make_rope_table(c.rope, c.max_positions, turned, place.device);
 }
 
 namespace {
@@ -162,20 +162,42 @@ at::Tensor norm_heads(const at::Tensor& qkv, const ModelConfig& c, const Paramet
   return at::cat({normed(0, q, query_norm), normed(q, kv, key_norm), qkv.narrow(1, q + kv, kv)}, 1);
 }
 
+// The tokens of the longest sequence, with those before the batch.
+int64_t longest_context(const ForwardBatch& batch) {
+  int64_t longest = 1;  // the kernels want a table for an empty batch too
+  for (const AttentionSegment& s : batch.segments) {
+    longest = std::max(longest, s.prefix_length + s.length);
+  }
+  for (const PagedSequence& s : batch.sequences) longest = std::max(longest, s.context);
+  return longest;
+}
+
 }  // namespace
+
+const ops::RopeTable& Transformer::rope_for(const ForwardBatch& batch) const {
+  const ModelConfig& c = config_;
+  const int64_t needed = longest_context(batch);
+  if (needed > rope_.positions()) {
+    const auto power = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(needed)));
+    const int64_t turned = c.latent.kv_rank > 0 ? c.latent.rotary : c.head_dim;
+    rope_ = ops::make_rope_table(c.rope, std::min(power, c.max_positions), turned, device());
+  }
+  return rope_;
+}
 
 at::Tensor Transformer::attend(const at::Tensor& x, const Block& b, const ForwardBatch& batch,
                                int64_t layer) const {
   const ModelConfig& c = config_;
+  const ops::RopeTable& rope = rope_for(batch);
   at::Tensor mixed;
   if (c.latent.kv_rank > 0) {
-    mixed = ops::latent_attention(x, b.latent, c, batch, layer, rope_);
+    mixed = ops::latent_attention(x, b.latent, c, batch, layer, rope);
   } else {
     at::Tensor qkv = ops::linear(x, *b.qkv, b.qkv_bias);
     if (c.head_norms) qkv = norm_heads(qkv, c, *b.query_norm, *b.key_norm);
     const int64_t window = layer < c.layers ? c.window(layer) : 0;
     mixed = ops::attention(qkv, batch, layer,
-                           {c.heads, c.kv_heads, c.head_dim, c.softmax_scale(), window}, &rope_);
+                           {c.heads, c.kv_heads, c.head_dim, c.softmax_scale(), window}, &rope);
   }
   return ops::linear(mixed, *b.output, b.output_bias);
 }

@@ -75,6 +75,10 @@ class Transformer {
   FeedForward add_feed_forward(const std::string& prefix, int64_t width);
   void add_experts(const std::string& prefix, Block& block);
   void add_latent(const std::string& prefix, Block& block);
+  // The rotary table, which grows with the longest context that was ever asked for: a config may
+  // allow millions of positions. An entry's value does not depend on the table's size; the backward
+  // pass reads the table as it is by then.
+  const ops::RopeTable& rope_for(const ForwardBatch& batch) const;
   at::Tensor attend(const at::Tensor& x, const Block& block, const ForwardBatch& batch,
                     int64_t layer) const;
   at::Tensor feed_forward(const at::Tensor& x, const FeedForward& mlp) const;
@@ -86,7 +90,7 @@ class Transformer {
   Parameter *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
   std::vector<Block> blocks_;
   std::vector<Predictor> predictors_;
-  ops::RopeTable rope_;
+  mutable ops::RopeTable rope_;
 };
 
 // Reads a Hugging Face directory (config.json, *.safetensors). Throws UserError: missing file,

@@ -128,10 +128,19 @@ std::string normalized(std::string_view text, NormalForm form) {
   return out;
 }
 
+namespace {
+uint32_t lower_case_of(uint32_t c) {
+  for (const LowerCaseRange& r : kNewerCapitals) {
+    if (c >= r.first && c <= r.last) return c - r.first + r.lower;
+  }
+  return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
+}  // namespace
+
 std::string lower_case(std::string_view text) {
   std::string out;
   for_each_character(text, [&](std::string_view, uint32_t c) {
-    append_utf8(out, static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+    append_utf8(out, lower_case_of(c));
     if (c == 0x130) append_utf8(out, 0x307);  // the one character whose lower case is two
   });
   return out;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -12,8 +11,11 @@
 #include <vector>
 
 #include "base/json.h"
+#include "tests/temporary.h"
 
 namespace hone {
+
+using testing::TemporaryDirectory;
 
 inline std::string slurp(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -25,21 +27,6 @@ inline std::string slurp(const std::string& path) {
 inline void spill(const std::string& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
-
-// A directory of the test's own, removed at its end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string form = (std::filesystem::temp_directory_path() / "hone-cli-XXXXXX").string();
-    path_ = mkdtemp(form.data());
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 struct Outcome {
   int code = -1;

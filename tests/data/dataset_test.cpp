@@ -9,13 +9,14 @@
 #include <thread>
 
 #include "base/error.h"
-#include "tests/data/temporary_file.h"
+#include "tests/temporary.h"
 
 namespace hone {
 namespace {
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
+using testing::TemporaryFile;
 
 DataSpec task_spec(const std::string& task, double weight = 1,
                    std::map<std::string, std::string> options = {}) {

@@ -7,12 +7,13 @@
 #include <set>
 
 #include "base/error.h"
-#include "tests/data/temporary_file.h"
+#include "tests/temporary.h"
 
 namespace hone {
 namespace {
 
 using Catch::Matchers::ContainsSubstring;
+using testing::TemporaryFile;
 
 std::string row(const std::string& prompt, const std::string& answer = "1") {
   return to_line({{"prompt", prompt}, {"answer", answer}}) + "\n";

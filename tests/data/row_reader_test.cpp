@@ -8,12 +8,13 @@
 #include "base/file.h"
 #include "data/dataset.h"
 #include "data/readers/csv.h"
-#include "tests/data/temporary_file.h"
+#include "tests/temporary.h"
 
 namespace hone {
 namespace {
 
 using Catch::Matchers::ContainsSubstring;
+using testing::TemporaryFile;
 using Texts = std::vector<std::string>;
 
 // The rows; their offsets must be where they stand.

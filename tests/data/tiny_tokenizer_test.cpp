@@ -2,10 +2,10 @@
 #include "data/tiny_tokenizer.h"
 
 #include <catch2/catch_test_macros.hpp>
-#include <filesystem>
 
 #include "base/file.h"
 #include "data/dataset.h"
+#include "tests/temporary.h"
 #include "text/sentencepiece.h"
 #include "text/tokenizer.h"
 
@@ -17,15 +17,14 @@ std::string shipped() { return data_root() + "/data/models/tiny-base"; }
 }  // namespace
 
 TEST_CASE("the shipped tokenizer is what make_tiny_tokenizer makes") {
-  const std::string made =
-      (std::filesystem::temp_directory_path() / "hone_tiny_tokenizer").string();
+  const testing::TemporaryDirectory directory;
+  const std::string& made = directory.path();
   make_tiny_tokenizer(made, 0);
   for (const char* name : {"/tokenizer.model", "/tokenizer.json", "/tokenizer_config.json",
                            "/special_tokens_map.json"}) {
     INFO(name);
     CHECK((read_file(made + name) == read_file(shipped() + name)));
   }
-  std::filesystem::remove_all(made);
 }
 
 TEST_CASE("tags, digits and operators are one token each") {

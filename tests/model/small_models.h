@@ -1,9 +1,8 @@
-// What the tests of the model share: the golden models and a directory of the test's own.
+// What the tests of the model share: the golden models and small batches.
 #pragma once
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <filesystem>
@@ -15,6 +14,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "model/transformer.h"
+#include "tests/temporary.h"
 
 // LibTorch's logging defines a CHECK too, which would end the program at the first failure.
 #undef CHECK
@@ -22,20 +22,6 @@
   INTERNAL_CATCH_TEST("CHECK", Catch::ResultDisposition::ContinueOnFailure, __VA_ARGS__)
 
 namespace hone::testing {
-
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string form = (std::filesystem::temp_directory_path() / "hone-model-XXXXXX").string();
-    path_ = mkdtemp(form.data());
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 inline std::string golden(const std::string& name) {
   return std::string(HONE_TEST_DIR) + "/golden/" + name;

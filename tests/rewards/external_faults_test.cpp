@@ -37,7 +37,7 @@ def obey(prompts, completions, **columns):
 
 TEST_CASE("a fault of a Python function costs its own item alone") {
   const NothingLeaks nothing;
-  const Directory directory;
+  const TemporaryDirectory directory;
   const std::string reward = "python:" + directory.file("judge.py", kObedient) + ":obey?timeout=1";
   const auto judged = [&](const std::string& fault) {
     return shown(scores_of(reward, Asked().group({"a", fault, "b"}).group({"c", "d"})));
@@ -64,7 +64,7 @@ TEST_CASE("a fault of a Python function costs its own item alone") {
 
 TEST_CASE("when most of a group hangs the others are given up") {
   const NothingLeaks nothing;
-  const Directory directory;
+  const TemporaryDirectory directory;
   const std::string reward =
       "python:" + directory.file("judge.py", kObedient) + ":obey?timeout=0.5";
   const Timer timer;
@@ -168,7 +168,7 @@ class Killer {
 
 TEST_CASE("a thousand items and random kills: every item gets its own score or none", "[slow]") {
   const NothingLeaks nothing;
-  const Directory directory;
+  const TemporaryDirectory directory;
   const std::string slow = directory.file("slow.py", R"(
 import time
 def number(completions, **_):

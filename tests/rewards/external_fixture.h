@@ -15,26 +15,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "rewards/reward.h"
+#include "tests/temporary.h"
 
 namespace hone {
 namespace fs = std::filesystem;
-
-class Directory {
- public:
-  Directory() {
-    std::string form = (fs::temp_directory_path() / "hone-external-XXXXXX").string();
-    path_ = mkdtemp(form.data());
-  }
-  ~Directory() { fs::remove_all(path_); }
-  // The path of a new file of this text.
-  std::string file(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ + "/" + name) << text;
-    return path_ + "/" + name;
-  }
-
- private:
-  std::string path_;
-};
+using testing::TemporaryDirectory;
 
 inline std::string plugin(const std::string& name) {
   return "plugin:" + fs::path(HONE_BINARY).parent_path().string() + "/test_plugin_" + name;

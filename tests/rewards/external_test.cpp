@@ -61,7 +61,7 @@ TEST_CASE("what is wrong with an external spec is told before anything is starte
 
 TEST_CASE("a Python function is called as TRL calls it") {
   const NothingLeaks nothing;
-  const Directory directory;
+  const TemporaryDirectory directory;
   const std::string file = directory.file("judge.py", R"(
 import asyncio
 def all_of_it(prompts, completions, completion_ids, level, trainer_state, log_extra, log_metric, **columns):
@@ -125,7 +125,7 @@ TEST_CASE("TRL's own functions work unmodified", "[slow]") {
 
 TEST_CASE("a reward that cannot start is the user's error and says why") {
   const NothingLeaks nothing;
-  const Directory directory;
+  const TemporaryDirectory directory;
   const std::string file = directory.file("judge.py", "def f(**_): return []\nx = 3\n");
   const std::string broken = directory.file("broken.py", "import nonexistent_module\n");
   const std::string leaving = directory.file("leaving.py", "import os\nos._exit(4)\n");
@@ -166,7 +166,7 @@ TEST_CASE("a plug-in gets the items and answers with all that a score holds") {
 
 TEST_CASE("a command answers a line with a line") {
   const NothingLeaks nothing;
-  const Directory directory;
+  const TemporaryDirectory directory;
   const std::string file = directory.file("judge.sh", R"(
 while read -r line; do
   case $line in
@@ -203,7 +203,7 @@ done
 
 TEST_CASE("megabytes go to a worker and back") {
   const NothingLeaks nothing;
-  const Directory directory;
+  const TemporaryDirectory directory;
   const std::string file = directory.file("judge.py", R"(
 def length(completions, log_extra, **_):
     log_extra("text", completions)

@@ -1,8 +1,6 @@
 // A model directory's chat template: which one, with which variables, and what is refused.
 #include "text/chat_template.h"
 
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -14,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tests/temporary.h"
 
 using namespace hone;
 using Catch::Matchers::ContainsSubstring;
@@ -26,27 +25,16 @@ const Json kQuestion = {{{"role", "user"}, {"content", "hi"}}};
 
 using Files = std::map<std::string, std::string>;  // name -> content
 
-// A directory with the given files, gone at the end.
-class Directory {
- public:
+// A directory with the given files.
+struct Directory : testing::TemporaryDirectory {
   explicit Directory(const Files& files) {
-    static int count = 0;
-    path = (fs::temp_directory_path() / cat("hone-chat-", getpid(), "-", count++)).string();
-    for (const auto& [name, text] : files) {
-      fs::create_directories(fs::path(path + "/" + name).parent_path());
-      std::ofstream(path + "/" + name) << text;
-    }
+    for (const auto& [name, text] : files) file(name, text);
   }
-  ~Directory() {
-    std::error_code ec;
-    fs::remove_all(path, ec);
-  }
-  std::string path;
 };
 
 std::string rendered(const Directory& directory, const Json& variables = Json::object(),
                      const Json& messages = kQuestion) {
-  const auto chat = ChatTemplate::from_directory(directory.path);
+  const auto chat = ChatTemplate::from_directory(directory.path());
   REQUIRE(chat);
   return chat->render(messages, variables).text;
 }
@@ -62,15 +50,16 @@ void refused(const ChatTemplate& chat, const Json& messages, const Json& variabl
 
 TEST_CASE(
     "a directory without a chat template has none, and a broken one is told when it is used") {
-  CHECK_FALSE(ChatTemplate::from_directory(Directory(Files{{"tokenizer_config.json", "{}"}}).path));
+  CHECK_FALSE(
+      ChatTemplate::from_directory(Directory(Files{{"tokenizer_config.json", "{}"}}).path()));
   CHECK_FALSE(ChatTemplate::from_directory(
-      Directory(Files{{"tokenizer_config.json", "{\"chat_template\": null}"}}).path));
+      Directory(Files{{"tokenizer_config.json", "{\"chat_template\": null}"}}).path()));
   const Directory broken(Files{{"chat_template.jinja", "a\n{% if %}"}});
-  const auto chat = ChatTemplate::from_directory(broken.path);
+  const auto chat = ChatTemplate::from_directory(broken.path());
   REQUIRE(chat);
   refused(*chat, kQuestion, Json::object(), "chat_template.jinja, line 2: ");
   CHECK_THROWS_AS(ChatTemplate::from_directory(
-                      Directory(Files{{"tokenizer_config.json", "{\"chat_template\": 3}"}}).path),
+                      Directory(Files{{"tokenizer_config.json", "{\"chat_template\": 3}"}}).path()),
                   UserError);
 }
 
@@ -97,11 +86,11 @@ TEST_CASE("of several templates tool_use is taken for tools, else the default or
     CHECK(rendered(directory, {{"tools", {{{"name", "f"}}}}}) == "T1");
     CHECK(rendered(directory, {{"tools", Json::array()}}) == "T0");
     CHECK(rendered(directory, {{"chat_template", "rag"}}) == "R");
-    refused(*ChatTemplate::from_directory(directory.path), kQuestion, {{"chat_template", "zz"}},
+    refused(*ChatTemplate::from_directory(directory.path()), kQuestion, {{"chat_template", "zz"}},
             "chat_template");
   }
   const Directory no_default(Files{{"additional_chat_templates/rag.jinja", "R"}});
-  refused(*ChatTemplate::from_directory(no_default.path), kQuestion, Json::object(), "rag");
+  refused(*ChatTemplate::from_directory(no_default.path()), kQuestion, Json::object(), "rag");
 }
 
 TEST_CASE("special tokens are variables: of the configuration, of its objects and of its class") {

@@ -1,7 +1,5 @@
 #include "text/tokenizer_json.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
@@ -17,6 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "tests/temporary.h"
 #include "text/byte_level.h"
 #include "text/regex.h"
 #include "text/unicode.h"
@@ -354,11 +353,19 @@ TEST_CASE("the space that the tokenizer puts before a text is gone from the deco
   }
 }
 
+TEST_CASE("lower case knows the capitals that Hugging Face's tables know") {
+  need_libraries();
+  CHECK(lower_case("A\u00c9\u0416\u1e9e") == "a\u00e9\u0436\u00df");
+  CHECK(lower_case("\u0130") == "i\u0307");
+  // Unicode 16 and 17.
+  CHECK(lower_case("\u1c89\ua7cb\ua7d4\ua7dc") == "\u1c8a\u0264\ua7d5\u019b");
+  CHECK(lower_case("\U00010d50\U00010d65\U00010d66") == "\U00010d70\U00010d85\U00010d66");
+  CHECK(lower_case("\U00016ea0\U00016eb8") == "\U00016ebb\U00016ed3");
+}
+
 TEST_CASE("vocab.json with merges.txt is GPT-2's tokenizer") {
   need_libraries();
-  const fs::path directory =
-      fs::temp_directory_path() / ("hone_vocab_test_" + std::to_string(getpid()));
-  fs::create_directories(directory);
+  const testing::TemporaryDirectory directory;
   const FileJson json =
       FileJson::parse(read_file(HONE_TEST_DIR "/text/golden/kinds/gpt2/tokenizer.json"));
   FileJson vocab = json["model"]["vocab"];
@@ -369,7 +376,7 @@ TEST_CASE("vocab.json with merges.txt is GPT-2's tokenizer") {
   }
   write_file_atomic(directory / "vocab.json", vocab.dump());
   write_file_atomic(directory / "merges.txt", merges);
-  const auto tokenizer = load_tokenizer(directory);
+  const auto tokenizer = load_tokenizer(directory.path());
   const auto original = load_tokenizer(HONE_TEST_DIR "/text/golden/kinds/gpt2");
   for (const char* text : {"the of and", "don't  12 \xC3\xA9\n", "a<|endoftext|>b"}) {
     CHECK(tokenizer->encode(text) == original->encode(text));
@@ -377,11 +384,10 @@ TEST_CASE("vocab.json with merges.txt is GPT-2's tokenizer") {
   CHECK(tokenizer->eos() == 420);
   CHECK(tokenizer->special_ids_around().before.empty());
   write_file_atomic(directory / "tokenizer_config.json", R"({"add_bos_token": true})");
-  CHECK(load_tokenizer(directory)->special_ids_around().before == Ids{420});
+  CHECK(load_tokenizer(directory.path())->special_ids_around().before == Ids{420});
   write_file_atomic(directory / "merges.txt", "a b c\n");
-  CHECK_THROWS_MATCHES(load_tokenizer(directory), UserError,
+  CHECK_THROWS_MATCHES(load_tokenizer(directory.path()), UserError,
                        MessageMatches(ContainsSubstring("merges.txt:1: expected two tokens")));
-  fs::remove_all(directory);
 }
 
 TEST_CASE("what cannot be read is named, with its place") {

@@ -1,26 +1,24 @@
 #include "text/tokenizer.h"
 
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <filesystem>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "tests/temporary.h"
 #include "text/sentencepiece.h"
 
 namespace hone {
 namespace {
 
-namespace fs = std::filesystem;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::MessageMatches;
+using testing::TemporaryDirectory;
 
 std::string tiny() { return data_root() + "/data/models/tiny-base"; }
 
@@ -43,16 +41,6 @@ std::string utf8(uint32_t c) {
   }
   return out;
 }
-
-struct TemporaryDirectory {
-  TemporaryDirectory() {
-    path =
-        (fs::temp_directory_path() / ("hone_tokenizer_test_" + std::to_string(getpid()))).string();
-    fs::create_directories(path);
-  }
-  ~TemporaryDirectory() { fs::remove_all(path); }
-  std::string path;
-};
 
 }  // namespace
 
@@ -189,17 +177,17 @@ TEST_CASE("training is a function of the texts and keeps the user's pieces whole
   SentencePieceTraining options;
   options.vocab_size = 290;
   options.user_pieces = {"\n", "<tag>", " fine"};
-  train_sentencepiece(texts, options, a.path);
-  const std::string first = read_file(a.path + "/tokenizer.model");
-  train_sentencepiece(texts, options, a.path);
-  CHECK((read_file(a.path + "/tokenizer.model") == first));
+  train_sentencepiece(texts, options, a.path());
+  const std::string first = read_file(a.path() + "/tokenizer.model");
+  train_sentencepiece(texts, options, a.path());
+  CHECK((read_file(a.path() + "/tokenizer.model") == first));
   CHECK(!sentencepiece_adds_space(first));
-  const auto tokenizer = load_tokenizer(a.path);
+  const auto tokenizer = load_tokenizer(a.path());
   CHECK(tokenizer->vocab_size() == 290);
   for (const char* piece : {"\n", "<tag>", " fine"}) CHECK(tokenizer->encode(piece).size() == 1);
   CHECK(tokenizer->encode("123").size() == 3);
   options.vocab_size = 100000;
-  CHECK_THROWS_MATCHES(train_sentencepiece(texts, options, a.path), UserError,
+  CHECK_THROWS_MATCHES(train_sentencepiece(texts, options, a.path()), UserError,
                        MessageMatches(ContainsSubstring("vocabulary 100000")));
 }
 
@@ -225,12 +213,12 @@ TEST_CASE(
 
 TEST_CASE("a sentencepiece model's texts begin with its begin token unless the directory says no") {
   const TemporaryDirectory d;
-  write_file_atomic(d.path + "/tokenizer.model", read_file(tiny() + "/tokenizer.model"));
-  CHECK(load_tokenizer(d.path)->special_ids_around().before == std::vector<int32_t>{1});
-  write_file_atomic(d.path + "/tokenizer_config.json", R"({"add_bos_token": false})");
-  CHECK(load_tokenizer(d.path)->special_ids_around().before.empty());
-  write_file_atomic(d.path + "/tokenizer_config.json", "[");
-  CHECK_THROWS_MATCHES(load_tokenizer(d.path), UserError,
+  write_file_atomic(d.path() + "/tokenizer.model", read_file(tiny() + "/tokenizer.model"));
+  CHECK(load_tokenizer(d.path())->special_ids_around().before == std::vector<int32_t>{1});
+  write_file_atomic(d.path() + "/tokenizer_config.json", R"({"add_bos_token": false})");
+  CHECK(load_tokenizer(d.path())->special_ids_around().before.empty());
+  write_file_atomic(d.path() + "/tokenizer_config.json", "[");
+  CHECK_THROWS_MATCHES(load_tokenizer(d.path()), UserError,
                        MessageMatches(ContainsSubstring("tokenizer_config.json: expected JSON")));
 }
 
@@ -238,10 +226,10 @@ TEST_CASE("what is missing is named") {
   const TemporaryDirectory d;
   CHECK_THROWS_MATCHES(load_tokenizer("/nonexistent"), UserError,
                        MessageMatches(ContainsSubstring("no such directory")));
-  CHECK_THROWS_MATCHES(load_tokenizer(d.path), UserError,
+  CHECK_THROWS_MATCHES(load_tokenizer(d.path()), UserError,
                        MessageMatches(ContainsSubstring("looked for tokenizer.json")));
-  write_file_atomic(d.path + "/tokenizer.model", "nonsense");
-  CHECK_THROWS_MATCHES(load_tokenizer(d.path), UserError,
+  write_file_atomic(d.path() + "/tokenizer.model", "nonsense");
+  CHECK_THROWS_MATCHES(load_tokenizer(d.path()), UserError,
                        MessageMatches(ContainsSubstring("expected a sentencepiece model")));
 }
 

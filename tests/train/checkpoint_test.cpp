@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "small_trainer.h"
+#include "tests/temporary.h"
 
 namespace hone {
 namespace {

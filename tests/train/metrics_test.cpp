@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "tests/temporary.h"
 
 namespace hone {
 namespace {
@@ -28,8 +29,8 @@ TEST_CASE("a row keeps its order and its doubles read back exactly") {
 }
 
 TEST_CASE("a resumed writer leaves the files as the uninterrupted one would") {
-  const std::string root = std::filesystem::temp_directory_path() / "hone_metrics_test";
-  std::filesystem::remove_all(root);
+  const testing::TemporaryDirectory directory;
+  const std::string& root = directory.path();
   std::filesystem::create_directories(root + "/a");
   std::filesystem::create_directories(root + "/b");
   const auto step = [](MetricsWriter& w, int64_t n) {
@@ -65,7 +66,6 @@ TEST_CASE("a resumed writer leaves the files as the uninterrupted one would") {
                          "\n"));
   CHECK(read_file(root + "/a/events.out.tfevents.hone").size() ==
         read_file(root + "/b/events.out.tfevents.hone").size());
-  std::filesystem::remove_all(root);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tests/temporary.h"
 #include "train/report/chart.h"
 #include "train/report/html.h"
 
@@ -70,13 +71,11 @@ TEST_CASE("axis ticks are round and cover the data") {
 }
 
 struct Run {
+  testing::TemporaryDirectory parent;
   std::string dir;
-  explicit Run(const std::string& name)
-      : dir((fs::temp_directory_path() / "hone_report_test" / name).string()) {
-    fs::remove_all(dir);
+  explicit Run(const std::string& name) : dir(parent / name) {
     fs::create_directories(dir + "/stages/01-zero/rollouts");
   }
-  ~Run() { fs::remove_all(dir); }
   void put(const std::string& name, const std::string& bytes) {
     write_file_atomic(dir + "/" + name, bytes);
   }

@@ -1,10 +1,8 @@
-// What the trainer's tests share: a small model, completions of shared prompts, a directory.
+// What the trainer's tests share: a small model, completions of shared prompts.
 #pragma once
 
 #include <ATen/ATen.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -66,18 +64,5 @@ struct Completions {
 inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
 }
-
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string form = (std::filesystem::temp_directory_path() / "hone-train-XXXXXX").string();
-    path_ = mkdtemp(form.data());
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 }  // namespace hone::testing

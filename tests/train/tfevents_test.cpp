@@ -3,9 +3,9 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 
 #include "base/file.h"
+#include "tests/temporary.h"
 
 namespace hone {
 namespace {
@@ -40,10 +40,8 @@ std::vector<std::string> records(const std::string& bytes) {
 }
 
 TEST_CASE("the event file is a version record and one record a step, and can be cut and resumed") {
-  const std::string dir = std::filesystem::temp_directory_path() / "hone_tfevents_test";
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
-  const std::string path = dir + "/events.out.tfevents.hone";
+  const testing::TemporaryDirectory directory;
+  const std::string path = directory / "events.out.tfevents.hone";
   int64_t after_first = 0;
   {
     TfEventWriter w(path);
@@ -73,7 +71,6 @@ TEST_CASE("the event file is a version record and one record a step, and can be 
   r = records(read_file(path));
   REQUIRE(r.size() == 3);
   CHECK(r[1] == expected);
-  std::filesystem::remove_all(dir);
 }
 
 }  // namespace

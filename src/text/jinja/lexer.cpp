@@ -313,13 +313,7 @@ class Lexer {
       if (c < 0x80) {
         ascii += static_cast<char>(c);
       } else {
-        char code[12];
-        std::snprintf(code, sizeof code,
-                      c < 0x100     ? "\\x%02x"
-                      : c < 0x10000 ? "\\u%04x"
-                                    : "\\U%08x",
-                      static_cast<unsigned>(c));
-        ascii += code;
+        append_escape(ascii, c);
       }
     }
     std::string out;

@@ -1,6 +1,7 @@
 #include "text/jinja/unicode.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <iterator>
 
 #include "text/utf8.h"
@@ -108,6 +109,13 @@ void append_code_point(std::string& text, char32_t c) {
     text += static_cast<char>(0x80 | (c >> 6 & 0x3F));
     text += static_cast<char>(0x80 | (c & 0x3F));
   }
+}
+
+void append_escape(std::string& text, char32_t c) {
+  const char* form = c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x";
+  char code[12];
+  std::snprintf(code, sizeof code, form, static_cast<unsigned>(c));
+  text += code;
 }
 
 int64_t count_code_points(std::string_view text) {

@@ -10,6 +10,8 @@ namespace hone::jinja {
 // Reads the code point at `at` and moves on; a byte that is not UTF-8 counts as one code point.
 char32_t next_code_point(std::string_view text, size_t& at);
 void append_code_point(std::string& text, char32_t c);
+// As Python's repr writes what it does not show: \xe9, \u4e2d, \U0001f642.
+void append_escape(std::string& text, char32_t c);
 int64_t count_code_points(std::string_view text);
 // The byte where code point `index` begins; the text's size if there are fewer.
 size_t byte_of(std::string_view text, int64_t index);

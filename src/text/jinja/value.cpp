@@ -375,13 +375,7 @@ std::string string_repr(std::string_view text) {
     } else if (is_printable(c)) {
       append_code_point(out, c);
     } else {
-      char code[12];
-      std::snprintf(code, sizeof code,
-                    c < 0x100     ? "\\x%02x"
-                    : c < 0x10000 ? "\\u%04x"
-                                  : "\\U%08x",
-                    static_cast<unsigned>(c));
-      out += code;
+      append_escape(out, c);
     }
   }
   return out + quote;

@@ -58,18 +58,19 @@ void Diagnosis::find(int64_t step, const char* key, const std::string& meaning,
 }
 
 void Diagnosis::look_at_rewards(int64_t step, const Row& row) {
-  const bool constant = rows_.size() >= kRows &&
-                        std::all_of(rows_.end() - kRows, rows_.end(), [&](const Row& r) {
-                          return value_of(r, "frac_reward_zero_std") == 1 &&
-                                 value_of(r, "reward") == value_of(row, "reward");
-                        });
+  const bool constant =
+      rows_.size() >= kRows && std::all_of(rows_.end() - kRows, rows_.end(), [&](const Row& r) {
+        return value_of(r, "frac_reward_zero_std") == 1 &&
+               value_of(r, "reward") == value_of(row, "reward");
+      });
   if (constant) {
-    find(step, "constant_reward",
-         cat("every answer of the last ", kRows, " steps got the reward ",
-             number(value_of(row, "reward")), ", so nothing is learned"),
-         "see a few answers by `hone show`, and what the reward pays for by `hone score --audit`; a "
-         "reward that is never given needs easier problems, an answer form that the base writes "
-         "now and then, or SFT first");
+    find(
+        step, "constant_reward",
+        cat("every answer of the last ", kRows, " steps got the reward ",
+            number(value_of(row, "reward")), ", so nothing is learned"),
+        "see a few answers by `hone show`, and what the reward pays for by `hone score --audit`; a "
+        "reward that is never given needs easier problems, an answer form that the base writes "
+        "now and then, or SFT first");
   } else if (lasting("frac_reward_zero_std", 0.8)) {
     const bool low = value_of(row, "rewards/" + names_.accuracy + "/mean") < 0.5;
     find(step, "zero_variance",
@@ -90,15 +91,17 @@ void Diagnosis::look_at_rewards(int64_t step, const Row& row) {
   }
   if (lasting("no_answer", 0.5 * n)) {
     find(step, "no_answer",
-         cat("in ", percent(value_of(row, "no_answer") / n), " of the answers there is none to "
-                                                             "grade"),
+         cat("in ", percent(value_of(row, "no_answer") / n),
+             " of the answers there is none to "
+             "grade"),
          "does the prompt say where the answer goes, and does the reward's `extract` look there? "
          "The longest answers may end at max_tokens before they come to it");
   }
   if (lasting("completions/clipped_ratio", 0.3)) {
     find(step, "truncated",
-         cat(percent(value_of(row, "completions/clipped_ratio")), " of the answers are cut off at "
-                                                                  "max_tokens"),
+         cat(percent(value_of(row, "completions/clipped_ratio")),
+             " of the answers are cut off at "
+             "max_tokens"),
          "raise max_tokens; or leave them out of the loss (objective.filters: [truncated]), or "
          "pay for short answers (reward length, kind overlong)");
   }
@@ -114,8 +117,7 @@ void Diagnosis::look_at_policy(int64_t step, const Row& row) {
          "nothing: look at grad_norm and at the reward, not at the loss");
   }
   if (!std::isfinite(norm)) {
-    find(step, "gradient_not_finite",
-         "the gradient is not a finite number; the step was left out",
+    find(step, "gradient_not_finite", "the gradient is not a finite number; the step was left out",
          "a smaller learning rate; if it stays, dtype=float32");
   }
   if (value_of(row, "ratio/max", 1) > 100 || lasting("clip_ratio/region_mean", 0.3)) {
@@ -127,8 +129,7 @@ void Diagnosis::look_at_policy(int64_t step, const Row& row) {
   }
   if (lasting("kl", 1)) {
     find(step, "exploding_kl",
-         cat("the policy is far from the reference: KL ", number(value_of(row, "kl")),
-             " a token"),
+         cat("the policy is far from the reference: KL ", number(value_of(row, "kl")), " a token"),
          "a larger kl.coef, a smaller learning rate, or kl.reference_refresh");
   }
   if (lasting("logp_diff_max", 1)) {
@@ -177,11 +178,11 @@ void Diagnosis::look_at_trends(int64_t step) {
   }
   if (window("reward", reward) && reward.last > reward.first + 0.1 &&
       accuracy.last < accuracy.first - 0.02) {
-    find(step, "reward_drift",
-         cat("the reward rises (", number(reward.first), " to ", number(reward.last),
-             ") while accuracy falls (", number(accuracy.first), " to ", number(accuracy.last),
-             ")"),
-         "another reward outweighs it: see its answers, and lower its weight");
+    find(
+        step, "reward_drift",
+        cat("the reward rises (", number(reward.first), " to ", number(reward.last),
+            ") while accuracy falls (", number(accuracy.first), " to ", number(accuracy.last), ")"),
+        "another reward outweighs it: see its answers, and lower its weight");
   }
 }
 

@@ -98,9 +98,10 @@ void set_trl_loss(ForeignConfig& c, ObjectiveOptions& o) {
   } else if (type == "luspo") {
     o.aggregation = Aggregation::sequence_sum;
   } else {
-    throw UserError(cat("config.trl.loss_type: expected grpo, dr_grpo, dapo, bnpo, cispo, sapo, "
-                        "luspo or vespo, found '",
-                        type, "'"));
+    throw UserError(
+        cat("config.trl.loss_type: expected grpo, dr_grpo, dapo, bnpo, cispo, sapo, "
+            "luspo or vespo, found '",
+            type, "'"));
   }
   if (type == "sapo") o.surrogate = Surrogate::sapo;
   if (type == "vespo") o.surrogate = Surrogate::vespo;
@@ -176,8 +177,8 @@ ForeignObjective trl_objective(ForeignConfig& c) {
   o.length = c.number("max_completion_length", 512);
   o.kl.coef = c.number("beta", 0);
   // GMPO's trainer does not look at it.
-  o.kl.importance_weighted = c.flag("use_bias_correction_kl", true) && o.kl.coef != 0 &&
-                             o.ratio != RatioLevel::geometric;
+  o.kl.importance_weighted =
+      c.flag("use_bias_correction_kl", true) && o.kl.coef != 0 && o.ratio != RatioLevel::geometric;
   if (c.flag("mask_truncated_completions", false)) o.filters.push_back("truncated");
   o.top_entropy = c.number("top_entropy_quantile", 1);
   o.off_policy = c.optional("off_policy_mask_threshold");

@@ -78,6 +78,7 @@ Json changed_keys(const Json& value, const Json& fallback) {
 Json objective_keys(const ObjectiveOptions& o) {
   Json keys = changed_keys(OptionWriter::write(o), OptionWriter::write(ObjectiveOptions()));
   keys.erase("preset");
+  if (!needs_entropy_gradient(o)) keys.erase("entropy");
   return keys;
 }
 
@@ -134,8 +135,9 @@ void set_trl_optimizer(ForeignConfig& c, Translation& t) {
   if (steps > 0) {
     t.stage["steps"] = steps;
   } else {
-    t.note("steps: TRL counts epochs (num_train_epochs); set `steps` to epochs x problems / "
-           "prompts_per_step");
+    t.note(
+        "steps: TRL counts epochs (num_train_epochs); set `steps` to epochs x problems / "
+        "prompts_per_step");
   }
   c.ignore({"num_train_epochs", "optim"});
 }
@@ -227,8 +229,9 @@ std::string recipe_from_trl(const std::string& text, const std::string& file) {
   set_if(sampling, "min_p", c.number("min_p", 0), 0.0);
   if (!sampling.empty()) t.stage["sampling"] = sampling;
   if (c.number("repetition_penalty", 1) != 1) {
-    c.unsupported("repetition_penalty", "has no counterpart: it would make the policy that is "
-                                        "sampled another than the one that is trained");
+    c.unsupported("repetition_penalty",
+                  "has no counterpart: it would make the policy that is "
+                  "sampled another than the one that is trained");
   }
   ForeignObjective objective = trl_objective(c);
   if (c.flag("sync_ref_model", false)) {
@@ -236,8 +239,9 @@ std::string recipe_from_trl(const std::string& text, const std::string& file) {
     objective.options.kl.reference_mix = c.number("ref_model_mixup_alpha", 0.6);
   }
   if (objective.options.correction.mode != Correction::none) {
-    t.note("vllm_importance_sampling_*: hone samples with the weights that it trains, exactly on "
-           "the CPU; objective.correction only matters on the GPU and with a remote sampler");
+    t.note(
+        "vllm_importance_sampling_*: hone samples with the weights that it trains, exactly on "
+        "the CPU; objective.correction only matters on the GPU and with a remote sampler");
   }
   add_objective(t, objective);
   set_trl_optimizer(c, t);
@@ -245,15 +249,45 @@ std::string recipe_from_trl(const std::string& text, const std::string& file) {
   if (save > 0) t.stage["checkpoint"] = {{"every_steps", save}};
   const int64_t eval = static_cast<int64_t>(c.number("eval_steps", 0));
   if (eval > 0) t.stage["eval"] = {{"every", eval}};
-  c.ignore({"bf16", "fp16", "output_dir", "gradient_checkpointing", "gradient_checkpointing_kwargs",
-            "logging_steps", "logging_strategy", "report_to", "save_strategy", "eval_strategy",
-            "do_eval", "use_vllm", "vllm_mode", "vllm_gpu_memory_utilization", "vllm_server_host",
-            "vllm_server_port", "log_completions", "num_completions_to_print", "push_to_hub",
-            "hub_model_id", "hub_strategy", "overwrite_output_dir", "use_liger_kernel", "dtype",
-            "torch_dtype", "attn_implementation", "remove_unused_columns", "shuffle_dataset",
-            "disable_dropout", "model_revision", "dataset_config", "dataset_train_split",
-            "dataset_test_split", "per_device_eval_batch_size", "save_total_limit", "log_level",
-            "logging_first_step", "trust_remote_code", "run_name"});
+  c.ignore({"bf16",
+            "fp16",
+            "output_dir",
+            "gradient_checkpointing",
+            "gradient_checkpointing_kwargs",
+            "logging_steps",
+            "logging_strategy",
+            "report_to",
+            "save_strategy",
+            "eval_strategy",
+            "do_eval",
+            "use_vllm",
+            "vllm_mode",
+            "vllm_gpu_memory_utilization",
+            "vllm_server_host",
+            "vllm_server_port",
+            "log_completions",
+            "num_completions_to_print",
+            "push_to_hub",
+            "hub_model_id",
+            "hub_strategy",
+            "overwrite_output_dir",
+            "use_liger_kernel",
+            "dtype",
+            "torch_dtype",
+            "attn_implementation",
+            "remove_unused_columns",
+            "shuffle_dataset",
+            "disable_dropout",
+            "model_revision",
+            "dataset_config",
+            "dataset_train_split",
+            "dataset_test_split",
+            "per_device_eval_batch_size",
+            "save_total_limit",
+            "log_level",
+            "logging_first_step",
+            "trust_remote_code",
+            "run_name"});
   const std::vector<std::string> before = t.notes;
   c.finish();
   return recipe_text_of(t, "TRL", file);
@@ -327,16 +361,48 @@ std::string recipe_from_verl(const std::string& text, const std::string& file) {
   if (save > 0) t.stage["checkpoint"] = {{"every_steps", save}};
   const int64_t test = c.whole("test_freq", -1);
   if (test > 0) t.stage["eval"] = {{"every", test}};
-  c.ignore({"project_name", "experiment_name", "logger", "nnodes", "n_gpus_per_node",
-            "ppo_micro_batch_size", "ppo_micro_batch_size_per_gpu", "ppo_max_token_len_per_gpu",
-            "use_dynamic_bsz", "log_prob_micro_batch_size", "log_prob_micro_batch_size_per_gpu",
-            "gpu_memory_utilization", "tensor_model_parallel_size", "strategy", "use_remove_padding",
-            "enable_gradient_checkpointing", "param_offload", "optimizer_offload", "load_format",
-            "shuffle", "filter_overlong_prompts", "truncation", "val_batch_size",
-            "val_before_train", "resume_mode", "lr_warmup_steps_ratio", "critic_warmup", "enforce_eager",
-            "free_cache_engine", "return_raw_chat", "trust_remote_code", "balance_batch", "device",
-            "prompt_key", "reward_fn_key", "use_torch_compile", "ulysses_sequence_parallel_size",
-            "model_dtype", "fsdp_size", "calculate_log_probs", "mode", "enable_chunked_prefill"});
+  c.ignore({"project_name",
+            "experiment_name",
+            "logger",
+            "nnodes",
+            "n_gpus_per_node",
+            "ppo_micro_batch_size",
+            "ppo_micro_batch_size_per_gpu",
+            "ppo_max_token_len_per_gpu",
+            "use_dynamic_bsz",
+            "log_prob_micro_batch_size",
+            "log_prob_micro_batch_size_per_gpu",
+            "gpu_memory_utilization",
+            "tensor_model_parallel_size",
+            "strategy",
+            "use_remove_padding",
+            "enable_gradient_checkpointing",
+            "param_offload",
+            "optimizer_offload",
+            "load_format",
+            "shuffle",
+            "filter_overlong_prompts",
+            "truncation",
+            "val_batch_size",
+            "val_before_train",
+            "resume_mode",
+            "lr_warmup_steps_ratio",
+            "critic_warmup",
+            "enforce_eager",
+            "free_cache_engine",
+            "return_raw_chat",
+            "trust_remote_code",
+            "balance_batch",
+            "device",
+            "prompt_key",
+            "reward_fn_key",
+            "use_torch_compile",
+            "ulysses_sequence_parallel_size",
+            "model_dtype",
+            "fsdp_size",
+            "calculate_log_probs",
+            "mode",
+            "enable_chunked_prefill"});
   // `name` and `type` occur in many sections, all of them about engines.
   c.ignore({"name", "type", "dtype"});
   c.finish();

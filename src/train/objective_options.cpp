@@ -263,7 +263,8 @@ void describe(OptionVisitor& v, ObjectiveOptions& o) {
   v.value("filters", o.filters, "what is left out: zero_variance, truncated");
   v.value("top_entropy", o.top_entropy,
           "share of the tokens of highest entropy that are learned from (2506.01939: 0.2); 1: all");
-  v.section("clip_cov", o.clip_cov, "Clip-Cov: drawn tokens of high covariance lose their gradient");
+  v.section("clip_cov", o.clip_cov,
+            "Clip-Cov: drawn tokens of high covariance lose their gradient");
   v.section("kl_cov", o.kl_cov, "KL-Cov: tokens of highest covariance are held back");
   v.value("off_policy", o.off_policy,
           "bad answers whose mean log-probability fell by more since they were sampled are left "
@@ -297,8 +298,8 @@ void check_objective(const ObjectiveOptions& o) {
   expect(o.kl.horizon > 0, "kl.horizon: expected above 0, found ", o.kl.horizon);
   expect(o.top_entropy > 0 && o.top_entropy <= 1,
          "top_entropy: expected above 0 and at most 1, found ", o.top_entropy);
-  for (const auto& [key, share] : {std::pair("clip_cov.share", o.clip_cov.share),
-                                   std::pair("kl_cov.share", o.kl_cov.share)}) {
+  for (const auto& [key, share] :
+       {std::pair("clip_cov.share", o.clip_cov.share), std::pair("kl_cov.share", o.kl_cov.share)}) {
     expect(share >= 0 && share <= 1, key, ": expected from 0 to 1, found ", share);
   }
   const CorrectionOptions& c = o.correction;

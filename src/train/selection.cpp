@@ -61,9 +61,8 @@ std::vector<Problem> ProblemSelector::next(int64_t count) {
     const double distance = rate == pass_rates_.end() ? 0 : std::fabs(rate->second - options_.aim);
     candidates.push_back({std::move(problem), distance});
   }
-  std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
-    return a.distance < b.distance;
-  });
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const auto& a, const auto& b) { return a.distance < b.distance; });
   std::vector<Problem> chosen;
   for (int64_t i = 0; i < count; ++i) {
     chosen.push_back(std::move(candidates[static_cast<size_t>(i)].problem));

@@ -200,8 +200,7 @@ void RlStage::replay_diagnosis() {
   });
 }
 
-void RlStage::log_step(const Sampled& sampled, const Rollout& rollout,
-                       const UpdateResult& result) {
+void RlStage::log_step(const Sampled& sampled, const Rollout& rollout, const UpdateResult& result) {
   std::vector<Group> groups = sampled.groups;
   groups.insert(groups.end(), sampled.left_out.begin(), sampled.left_out.end());
   const int64_t before = tokens;

@@ -14,8 +14,8 @@ bool dppo_allows(const ObjectiveOptions& o, double advantage, double p, double o
     return advantage > 0 ? moved <= high : moved >= -o.epsilon;
   }
   constexpr double kTiny = 1e-8;  // probabilities of 1
-  const double kl = before * (old - p) + (1 - before) * std::log((1 - before + kTiny) /
-                                                                 (1 - probability + kTiny));
+  const double kl = before * (old - p) +
+                    (1 - before) * std::log((1 - before + kTiny) / (1 - probability + kTiny));
   return advantage > 0 ? kl <= high || probability <= before
                        : kl <= o.epsilon || probability >= before;
 }

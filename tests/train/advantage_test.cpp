@@ -107,5 +107,113 @@ TEST_CASE("a word that is no baseline is refused by name") {
                        MessageMatches(ContainsSubstring("group_mean")));
 }
 
+TEST_CASE("kinds of baselines come out as on paper") {
+  AdvantageOptions o;
+  o.scale = AdvantageScale::none;
+  const Rewards rewards{1, 0, 0.5, std::nullopt, 2};
+  const Ids ids{0, 0, 0, 0, 1};
+  AdvantageInput in;
+  in.rewards = rewards;
+  in.group_ids = ids;
+  SECTION("length-weighted: (2 * 1 + 6 * 0 + 4 * .5) / 12") {
+    o.kind = Baseline::length_weighted;
+    const std::vector<int64_t> lengths{2, 6, 4, 100, 7};
+    in.lengths = lengths;
+    const auto a = hone::advantages(in, o).values;
+    CHECK_THAT(a[0], WithinRel(1 - 4.0 / 12, 1e-14));
+    CHECK_THAT(a[1], WithinRel(-4.0 / 12, 1e-14));
+    CHECK(a[3] == 0);  // its verifier failed
+    CHECK(a[4] == 0);  // alone
+  }
+  SECTION("greedy: each group's own, none where its verifier failed") {
+    o.kind = Baseline::greedy;
+    const Rewards greedy{0.25, 0.25, 0.25, 0.25, std::nullopt};
+    in.greedy = greedy;
+    CHECK(hone::advantages(in, o).values == std::vector<double>{0.75, -0.25, 0.25, 0, 0});
+  }
+  SECTION("best of group: its lead over the second") {
+    o.kind = Baseline::best_of_group;
+    CHECK(hone::advantages(in, o).values == std::vector<double>{0.5, 0, 0, 0, 0});
+  }
+  SECTION("the mean as scale: R / mean - 1") {
+    o.scale = AdvantageScale::mean;
+    const auto a = hone::advantages(in, o).values;
+    CHECK_THAT(a[0], WithinRel(1.0, 1e-14));
+    CHECK_THAT(a[1], WithinRel(-1.0, 1e-14));
+    CHECK(a[2] == 0);
+  }
+  SECTION("gains") {
+    o.gain = AdvantageGain::informative;  // 4 rewards count, 3 in a group that differs
+    CHECK_THAT(hone::advantages(in, o).values[0], WithinRel(0.5 * 4 / 3, 1e-14));
+    o.gain = AdvantageGain::nonzero;  // 1, .5 and 2
+    CHECK_THAT(hone::advantages(in, o).values[1], WithinRel(-0.5 * 4 / 3, 1e-14));
+  }
+}
+
+TEST_CASE("whitening is over tokens, so long completions weigh more") {
+  AdvantageOptions o;
+  o.kind = Baseline::none;
+  o.scale = AdvantageScale::tokens;
+  const Rewards rewards{1, 0, std::nullopt};
+  const Ids ids{0, 0, 0};
+  const std::vector<int64_t> lengths{3, 1, 50};
+  AdvantageInput in;
+  in.rewards = rewards;
+  in.group_ids = ids;
+  in.lengths = lengths;
+  const auto a = hone::advantages(in, o).values;
+  const double std = std::sqrt((3 * 0.0625 + 0.5625) / 3 + 1e-8);
+  CHECK_THAT(a[0], WithinRel(0.25 / std, 1e-14));
+  CHECK_THAT(a[1], WithinRel(-0.75 / std, 1e-14));
+  CHECK(a[2] == 0);
+}
+
+TEST_CASE("a KL in the reward counts from its token on where nothing of the group is compared") {
+  AdvantageOptions o;
+  o.kind = Baseline::none;
+  o.scale = AdvantageScale::none;
+  const Rewards rewards{1};
+  const Ids ids{0};
+  const std::vector<int64_t> lengths{3};
+  const std::vector<std::vector<double>> kl{{0.1, 0.2, 0.4}};
+  AdvantageInput in;
+  in.rewards = rewards;
+  in.group_ids = ids;
+  in.lengths = lengths;
+  in.token_kl = kl;
+  const AdvantageResult r = hone::advantages(in, o);
+  REQUIRE(r.token_values.size() == 1);
+  CHECK_THAT(r.token_values[0][0], WithinRel(0.3, 1e-12));
+  CHECK_THAT(r.token_values[0][1], WithinRel(0.4, 1e-12));
+  CHECK_THAT(r.token_values[0][2], WithinRel(0.6, 1e-12));
+}
+
+TEST_CASE("process supervision: a token's advantage is that of the spans that end at or after it") {
+  AdvantageOptions o;
+  o.process = true;
+  o.epsilon = 0;
+  const Rewards rewards{1, 0, 1};
+  const Ids ids{0, 0, 1};
+  const std::vector<int64_t> lengths{4, 2, 3};
+  // Scores of the group: 1, 0, 0, 1; mean 1/2, standard deviation sqrt(1/3).
+  const std::vector<std::vector<TokenSpanScore>> spans{
+      {{2, 1}, {4, 0}}, {{1, 0}, {2, 1}}, {{1, 0.5}, {3, 0.5}}};
+  AdvantageInput in;
+  in.rewards = rewards;
+  in.group_ids = ids;
+  in.lengths = lengths;
+  in.spans = spans;
+  const AdvantageResult r = hone::advantages(in, o);
+  const double z = 0.5 / std::sqrt(1.0 / 3);
+  const std::vector<std::vector<double>> expected{{z - z, z - z, -z, -z}, {-z + z, z}, {0, 0, 0}};
+  for (size_t i = 0; i < 3; ++i) {
+    REQUIRE(r.token_values[i].size() == expected[i].size());
+    for (size_t t = 0; t < expected[i].size(); ++t) {
+      CHECK(std::abs(r.token_values[i][t] - expected[i][t]) < 1e-12);
+    }
+  }
+  CHECK(r.zero_variance == std::vector<bool>{false, false, true});
+}
+
 }  // namespace
 }  // namespace hone

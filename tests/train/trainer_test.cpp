@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 
 #include "small_trainer.h"
@@ -40,11 +41,13 @@ struct Step {
   double loss, norm;
 };
 
-Step policy_step(int64_t micro_batch_tokens, double entropy_coef) {
-  const auto model = trainable_model();
+// One step of the objective; `reversed` turns the order of its completions.
+Step policy_step(int64_t micro_batch_tokens, const ObjectiveOptions& objective,
+                 bool reversed = false) {
+  const auto model = trainable_model(1, 3);  // of a norm at which rounding is that of real models
   Trainer trainer(*model, plain_adamw(), {micro_batch_tokens, 0.8, {}});
   const Completions data;
-  const auto sequences = data.sequences();
+  auto sequences = data.sequences();
   std::vector<Trainer::PolicyRow> rows(sequences.size());
   const auto old = trainer.token_stats(*model, sequences).logp;
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -52,13 +55,43 @@ Step policy_step(int64_t micro_batch_tokens, double entropy_coef) {
     for (double& p : rows[i].old_logp) p += 0.05 * static_cast<double>(i % 3);
     rows[i].ref_logp = rows[i].old_logp;
     rows[i].advantage = i % 2 ? 1.0 : -0.7;
+    rows[i].group = static_cast<int64_t>(data.prompt_of[i]);
     rows[i].truncated = i == 3;
   }
-  ObjectiveOptions objective = preset_options("grpo");
-  objective.kl.coef = 0.05;
-  objective.entropy_coef = entropy_coef;
+  if (reversed) {
+    std::reverse(rows.begin(), rows.end());
+    std::reverse(sequences.begin(), sequences.end());
+  }
   const auto step = trainer.policy_step(sequences, rows, objective, 0.0);
   return {trainer.optimizer().state().front().second.clone(), step.stats.loss, step.gradient_norm};
+}
+
+struct Variant {
+  const char* name;
+  ObjectiveOptions objective;
+};
+
+// One of each kind of sum over the step: tokens, completions, prompts, selections.
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  for (const char* name : {"grpo", "dapo", "dr_grpo", "gspo", "gmpo", "cispo", "vespo"}) {
+    all.push_back({name, preset_options(name)});
+    all.back().objective.kl.coef = 0.05;
+    all.back().objective.length = 50;
+  }
+  all.push_back({"entropy", preset_options("grpo")});
+  all.back().objective.entropy_coef = 0.01;
+  all.push_back({"prompt mean", preset_options("grpo")});
+  all.back().objective.aggregation = Aggregation::prompt_mean;
+  all.push_back({"top entropy", preset_options("dapo")});
+  all.back().objective.top_entropy = 0.3;
+  all.back().objective.entropy_coef = 0.01;
+  all.back().objective.entropy.over = MeanOver::tokens;
+  all.push_back({"kl-cov", preset_options("grpo")});
+  all.back().objective.kl_cov = {0.1, 1};
+  all.push_back({"truncated", preset_options("dapo")});
+  all.back().objective.filters = {"truncated"};
+  return all;
 }
 
 }  // namespace
@@ -90,16 +123,21 @@ TEST_CASE("sharing prompts packs fewer tokens") {
   CHECK(tokens(false) - tokens(true) == 3 * 17 + 2 * 32);
 }
 
-TEST_CASE("the step's gradient does not depend on the cut into micro-batches") {
-  for (const double entropy_coef : {0.0, 0.01}) {
-    const Step whole = policy_step(1 << 20, entropy_coef);
+TEST_CASE("the step's gradient does not depend on micro-batches or on the order of completions") {
+  for (const Variant& v : variants()) {
+    const Step whole = policy_step(1 << 20, v.objective);
     CHECK(whole.norm > 0);
+    CHECK(policy_step(1 << 20, v.objective).gradient.equal(whole.gradient));  // bit for bit
     for (const int64_t tokens : {1, 60, 130}) {
-      INFO(tokens << " tokens, entropy " << entropy_coef);
-      const Step cut = policy_step(tokens, entropy_coef);
+      INFO(v.name << ", micro-batches of " << tokens << " tokens");
+      const Step cut = policy_step(tokens, v.objective);
       CHECK(relative_difference(cut.gradient, whole.gradient) < 1e-6);
       CHECK(std::abs(cut.loss - whole.loss) < 1e-9 * (1 + std::abs(whole.loss)));
     }
+    INFO(v.name << ", reversed");
+    const Step reversed = policy_step(130, v.objective, true);
+    CHECK(relative_difference(reversed.gradient, whole.gradient) < 1e-6);
+    CHECK(std::abs(reversed.loss - whole.loss) < 1e-9 * (1 + std::abs(whole.loss)));
   }
 }
 

@@ -236,6 +236,23 @@ std::string summary_html(const std::vector<RunData>& runs) {
   return out;
 }
 
+// What the figures mean, as the run said it while it went.
+std::string findings_html(const std::vector<RunData>& runs) {
+  std::string out;
+  for (const RunData& run : runs) {
+    if (run.findings.empty()) continue;
+    if (runs.size() > 1) out += cat("<h3>", html_escape(run.name), "</h3>");
+    out += "<div class=\"card\"><dl>";
+    for (const auto& [stage, f] : run.findings) {
+      out += cat("<dt>", html_visible(stage, 100), ", step ", f.step, "</dt><dd>",
+                 html_visible(f.meaning, 600), "<br><b>To try:</b> ", html_visible(f.advice, 600),
+                 "</dd>");
+    }
+    out += "</dl></div>";
+  }
+  return out.empty() ? "" : "<h2>What the figures say</h2>" + out;
+}
+
 std::string charts_html(const std::vector<RunData>& runs) {
   // (metric, title); "*" stands for anything.
   static const std::vector<std::pair<std::string, std::string>> wanted{

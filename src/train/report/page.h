@@ -10,6 +10,7 @@ namespace hone {
 
 std::string headline_html(const std::vector<RunData>& runs);
 std::string summary_html(const std::vector<RunData>& runs);
+std::string findings_html(const std::vector<RunData>& runs);
 std::string charts_html(const std::vector<RunData>& runs);
 std::string samples_html(const RunData& run, bool several);
 std::string time_html(const std::vector<RunData>& runs);

@@ -1,6 +1,7 @@
 #include "train/report/report.h"
 
 #include <cstdint>
+#include <map>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -36,10 +37,10 @@ std::string base64_of_hex(const std::string& hex) {
 
 // Runs of the same name are told apart by their directory.
 void make_names_unique(std::vector<RunData>& runs) {
-  for (size_t i = 0; i < runs.size(); ++i) {
-    bool twice = false;
-    for (size_t j = 0; j < runs.size(); ++j) twice |= j != i && runs[j].name == runs[i].name;
-    if (twice) runs[i].name += " (" + runs[i].dir + ")";
+  std::map<std::string, int> count;
+  for (const RunData& run : runs) ++count[run.name];
+  for (RunData& run : runs) {
+    if (count[run.name] > 1) run.name += " (" + run.dir + ")";
   }
 }
 
@@ -74,6 +75,7 @@ void write_report(const std::vector<std::string>& run_dirs, const std::string& o
   }
   page += headline_html(runs);
   page += summary_html(runs);
+  page += findings_html(runs);
   page += charts_html(runs);
   for (const RunData& run : runs) page += samples_html(run, several);
   page += time_html(runs);

@@ -249,6 +249,43 @@ void load_recipe(RunData& run) {
   }
 }
 
+// The names by which the diagnosis finds the figures of a stage of the resolved recipe.
+DiagnosisNames diagnosis_names_of(const YAML::Node& stage) {
+  DiagnosisNames names;
+  names.completions = std::atoll(scalar(stage, "prompts_per_step").c_str()) *
+                      std::atoll(scalar(stage, "group_size").c_str());
+  if (!stage["rewards"] || !stage["rewards"].IsSequence()) return names;
+  for (const YAML::Node& reward : stage["rewards"]) {
+    const std::string kind = scalar(reward, "name"), as = scalar(reward, "as");
+    const std::string name = as.empty() ? kind : as;
+    if (names.accuracy.empty()) names.accuracy = name;
+    if (kind == "format" && names.format.empty()) names.format = name;
+  }
+  return names;
+}
+
+void load_findings(RunData& run) {
+  std::map<std::string, Diagnosis> stages;
+  try {
+    const YAML::Node recipe = YAML::Load(run.recipe);
+    if (!recipe["stages"] || !recipe["stages"].IsSequence()) return;
+    for (const YAML::Node& stage : recipe["stages"]) {
+      if (scalar(stage, "kind") != "rl") continue;
+      stages.emplace(scalar(stage, "name"), Diagnosis(diagnosis_names_of(stage)));
+    }
+  } catch (const YAML::Exception&) {
+    return;  // load_recipe() reported it
+  }
+  for (const MetricPoint& point : run.metrics) {
+    const auto stage = stages.find(point.stage);
+    if (stage == stages.end() || point.step == 0) continue;
+    const std::map<std::string, double> row(point.values.begin(), point.values.end());
+    for (Finding& f : stage->second.add(point.step, row)) {
+      run.findings.push_back({point.stage, std::move(f)});
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> RunData::stages() const {
@@ -272,6 +309,7 @@ RunData load_run(const std::string& dir) {
   load_recipe(run);
   for_each_row(run, dir + "/metrics.jsonl", "figures of every step",
                [&](const Json& row) { run.metrics.push_back(point_of(row)); });
+  load_findings(run);
   for_each_row(run, dir + "/timing.jsonl", "seconds of every step",
                [&](const Json& row) { run.timing.push_back(point_of(row)); });
   load_rollouts(run);

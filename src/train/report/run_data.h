@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "train/diagnosis.h"
 
 namespace hone {
 
@@ -43,6 +44,12 @@ struct Example {
   SampledText trained;
 };
 
+// What the diagnosis said of a stage (train/diagnosis.h).
+struct StageFinding {
+  std::string stage;
+  Finding finding;
+};
+
 struct RunData {
   std::string dir;
   std::string name;
@@ -55,7 +62,8 @@ struct RunData {
   int64_t rollout_steps = 0;         // how many steps have a file
   int64_t rollout_steps_read = 0;
   std::vector<Example> examples;
-  Json provenance;  // null if missing
+  std::vector<StageFinding> findings;  // in the order in which the run met them
+  Json provenance;                     // null if missing
   std::vector<std::string> missing;
 
   std::vector<std::string> stages() const;  // of metrics, in order of appearance

@@ -163,8 +163,10 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
       continue;
     }
     open_problems(stage.data, Split::train, seed);
-    if (stage.max_tokens >= context) {
-      throw UserError(cat("stage '", stage.name, "': max_tokens ", stage.max_tokens,
+    int64_t longest = stage.max_tokens;
+    for (const LengthStep& l : stage.max_tokens_schedule) longest = std::max(longest, l.max_tokens);
+    if (longest >= context) {
+      throw UserError(cat("stage '", stage.name, "': max_tokens ", longest,
                           " leaves no room for a prompt: the model's context is ", context));
     }
   }

@@ -47,7 +47,8 @@ Recipe read_trial(const std::string& path, const std::vector<std::string>& overr
     const std::string prefix = plain.stages.size() > 1 ? stage.name + "." : "";
     for (const char* setting :
          {"steps=5", "prompts_per_step=8", "group_size=4", "max_tokens=256", "minibatches=1",
-          "eval.every=0", "eval.problems=8", "eval.n=1", "eval.k=[]", "objective.length=0"}) {
+          "eval.every=0", "eval.problems=8", "eval.n=1", "eval.k=[]", "objective.length=0",
+          "dynamic_sampling=0", "selection.retire_at=null", "max_tokens_schedule=[]"}) {
       all.push_back(prefix + setting);
     }
   }

@@ -86,8 +86,7 @@ TEST_CASE("each trouble is named once, by its figures, with something to try") {
          r["rewards/accuracy/mean"] = 0.3;
          r["completions/mean_length"] = 50 + 10 * step;
        }},
-      {"reward_drift",
-       [](int step, Row& r) { r["rewards/accuracy/mean"] = 0.5 - 0.01 * step; }},
+      {"reward_drift", [](int step, Row& r) { r["rewards/accuracy/mean"] = 0.5 - 0.01 * step; }},
       {"zero_loss",
        [](int, Row& r) {
          r["loss"] = 1e-9;

@@ -14,7 +14,9 @@ class Numbers : public ProblemSource {
  public:
   explicit Numbers(int64_t n) : n_(n) {}
   int64_t size() const override { return n_; }
-  Problem at(int64_t index) const override { return {std::to_string(index % n_), "numbers", "", {}}; }
+  Problem at(int64_t index) const override {
+    return {std::to_string(index % n_), "numbers", "", {}};
+  }
   std::string report() const override { return ""; }
 
  private:
@@ -75,8 +77,8 @@ TEST_CASE("of the candidates those nearest to the aimed pass rate are asked, uns
   SelectionOptions o;
   o.candidates = 3;
   ProblemSelector selector(source, o);
-  selector.record({answered("0", 0), answered("1", 3), answered("2", 2), answered("3", 4),
-                   answered("4", 1)});
+  selector.record(
+      {answered("0", 0), answered("1", 3), answered("2", 2), answered("3", 4), answered("4", 1)});
   CHECK(ids(selector.next(2)) == Ids{"2", "5"});
   o.aim = 1;
   ProblemSelector easy(source, o);

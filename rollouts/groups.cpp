@@ -7,6 +7,27 @@
 
 namespace hone {
 
+namespace {
+
+std::vector<int32_t> prompt_ids(const Tokenizer& tokenizer, const std::string& prompt,
+                                const PromptTemplate& form) {
+  std::vector<int32_t> ids = tokenizer.encode(prompt);
+  // A chat template writes them itself where the model wants them.
+  if (form.chat) return ids;
+  const std::vector<int32_t> before = tokenizer.special_ids_around().before;
+  ids.insert(ids.begin(), before.begin(), before.end());
+  return ids;
+}
+
+}  // namespace
+
+bool prompt_fits(const Tokenizer& tokenizer, const Problem& problem, const PromptTemplate& form,
+                 const GroupOptions& options) {
+  if (options.max_prompt_tokens == 0) return true;
+  const std::vector<int32_t> ids = prompt_ids(tokenizer, render_prompt(form, problem), form);
+  return static_cast<int64_t>(ids.size()) <= options.max_prompt_tokens;
+}
+
 std::vector<Group> prepare_groups(const Tokenizer& tokenizer, const std::vector<Problem>& problems,
                                   const PromptTemplate& form, const GroupOptions& options) {
   std::vector<Group> groups;
@@ -16,12 +37,7 @@ std::vector<Group> prepare_groups(const Tokenizer& tokenizer, const std::vector<
     Group group;
     group.problem = problem;
     group.prompt = render_prompt(form, problem);
-    group.prompt_tokens = tokenizer.encode(group.prompt);
-    // A chat template writes them itself where the model wants them.
-    if (!form.chat) {
-      const std::vector<int32_t> before = tokenizer.special_ids_around().before;
-      group.prompt_tokens.insert(group.prompt_tokens.begin(), before.begin(), before.end());
-    }
+    group.prompt_tokens = prompt_ids(tokenizer, group.prompt, form);
     const int64_t tokens = static_cast<int64_t>(group.prompt_tokens.size());
     if (group.prompt.empty() || tokens == 0) {
       throw UserError(cat("problem '", problem.id, "': the prompt is empty, nothing to continue"));

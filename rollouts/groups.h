@@ -29,6 +29,10 @@ struct StepKey {
 std::vector<Group> prepare_groups(const Tokenizer& tokenizer, const std::vector<Problem>& problems,
                                   const PromptTemplate& form, const GroupOptions& options);
 
+// Whether prepare_groups would keep the problem's prompt.
+bool prompt_fits(const Tokenizer& tokenizer, const Problem& problem, const PromptTemplate& form,
+                 const GroupOptions& options);
+
 // prepare_groups, then all completions in one call of the sampler.
 std::vector<Group> sample_groups(Sampler& sampler, const std::vector<Problem>& problems,
                                  const PromptTemplate& form, const Tokenizer& tokenizer,

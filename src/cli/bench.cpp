@@ -196,7 +196,7 @@ int step(const Options& o) {
     lap(phases, "score", timer);
 
     const auto result = trainer.policy_step(sequences, rows, objective, optimizer.lr);
-    difference = std::max(difference, result.sampler_difference);
+    difference = std::max(difference, result.sampler_difference.value_or(0));
     lap(phases, "update", timer);
     return phases;
   };

@@ -158,6 +158,7 @@ double mean_of(const std::vector<double>& x) {
 void process_advantages(const AdvantageInput& in, const AdvantageOptions& o, AdvantageResult& r) {
   std::map<int64_t, std::vector<double>> scores;
   for (size_t i = 0; i < in.spans.size(); ++i) {
+    if (!in.rewards[i]) continue;
     for (const TokenSpanScore& s : in.spans[i]) scores[in.group_ids[i]].push_back(s.value);
   }
   r.token_values.resize(in.spans.size());
@@ -207,6 +208,10 @@ void describe(OptionVisitor& v, AdvantageOptions& o) {
   const bool step_wide = o.scale == AdvantageScale::batch || o.scale == AdvantageScale::tokens;
   expect(!o.per_reward || step_wide,
          "per_reward: needs scale batch or tokens, for the sum of the normalised rewards");
+  const bool by_mean = o.kind == Baseline::group_mean || o.kind == Baseline::leave_one_out;
+  expect(!o.per_reward || (by_mean && o.gain == AdvantageGain::none),
+         "per_reward: needs kind group_mean or leave_one_out, and no gain");
+  expect(!o.process || o.gain == AdvantageGain::none, "process: has no gain");
   expect(!o.process || (o.kind == Baseline::group_mean && !o.per_reward &&
                         (o.scale == AdvantageScale::group || o.scale == AdvantageScale::none)),
          "process: needs kind group_mean, scale group or none, and no per_reward");
@@ -218,7 +223,8 @@ AdvantageResult advantages(const AdvantageInput& in, const AdvantageOptions& o) 
   const bool returns_to_go = (o.kind == Baseline::none || o.kind == Baseline::greedy) &&
                              (o.scale == AdvantageScale::none || o.scale == AdvantageScale::tokens);
 
-  // What the groups compare; the log shows the rewards as they were judged.
+  // What the groups compare. Statistics for the log, and which groups have nothing to compare, are
+  // of the rewards as they were judged.
   Rewards rewards(in.rewards.begin(), in.rewards.end());
   if (!returns_to_go && !in.token_kl.empty()) {
     for (size_t i = 0; i < size; ++i) {
@@ -236,17 +242,23 @@ AdvantageResult advantages(const AdvantageInput& in, const AdvantageOptions& o) 
   }
   const Moments batch = moments(all, o.ddof);
   const auto groups = group_rows(rewards, in.group_ids, o.ddof);
-  for (const auto& [id, group] : groups) {
+  const auto judged = group_rows(in.rewards, in.group_ids, o.ddof);
+  for (const auto& [id, group] : judged) {
     ++result.groups;
     result.zero_variance_groups += group.rewards.constant;
     result.reward_std += group.rewards.std;
   }
   for (size_t i = 0; i < size; ++i) {
-    result.zero_variance[i] = groups.at(in.group_ids[i]).rewards.constant;
+    result.zero_variance[i] = judged.at(in.group_ids[i]).rewards.constant;
   }
-  result.reward_mean = batch.mean;
+  std::vector<double> as_judged;
+  for (const auto& reward : in.rewards) {
+    if (reward) as_judged.push_back(*reward);
+  }
+  const Moments all_judged = moments(as_judged, o.ddof);
+  result.reward_mean = all_judged.mean;
   if (result.groups > 0) result.reward_std /= static_cast<double>(result.groups);
-  if (o.scale == AdvantageScale::batch) result.reward_std = batch.std;
+  if (o.scale == AdvantageScale::batch) result.reward_std = all_judged.std;
 
   if (o.process) {
     HONE_CHECK(in.spans.size() == size && in.lengths.size() == size);

@@ -12,7 +12,7 @@
 // scale s   group            standard deviation of the group's rewards                 GRPO
 //           batch            standard deviation of all rewards of the step        TRL's "batch"
 //           mean             mean of the group's rewards, without epsilon; 0 where it is
-//                            not above 0                                            MaxRL
+//                            not above 0                                 MaxRL, 2602.02710
 //           tokens           the differences are whitened over all tokens of the step: minus
 //                            their mean, by sqrt(variance + 1e-8), n - 1   REINFORCE++, 2501.03262
 //           none             not divided: A_i = R_i - baseline_i       Dr. GRPO, 2503.20783

@@ -81,7 +81,7 @@ std::vector<std::string> list_checkpoints(const std::string& directory) {
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(directory, ec)) {
     const std::string name = entry.path().filename().string();
-    if (name.rfind("step-", 0) == 0 && entry.path().extension() != ".tmp") {
+    if (name.rfind("step-", 0) == 0 && entry.path().extension().empty()) {
       found.push_back(entry.path().string());
     }
   }
@@ -228,6 +228,9 @@ std::optional<LoadedCheckpoint> load_checkpoint(const std::string& directory, Tr
       optimizer.set_updates(loaded.state.at("updates").get<int64_t>());
       return loaded;
     } catch (const UserError& e) {
+      // Out of the way of those that are written from here on.
+      std::error_code ec;
+      fs::rename(path, path + ".damaged", ec);
       log_warning(cat("checkpoint passed over: ", e.what(), "; the one before is used"));
     }
   }

@@ -33,7 +33,7 @@ void adapt(const ObjectiveOptions& o, const ObjectiveStats& stats, int64_t compl
   if (o.kl.target && stats.kl_tokens > 0) {
     const double kl = stats.kl_sum / static_cast<double>(stats.kl_tokens);
     const double error = std::clamp(kl / *o.kl.target - 1, -0.2, 0.2);
-    state.kl_coef *= 1 + error * static_cast<double>(completions) / o.kl.horizon;
+    state.kl_coef *= 1 + error * std::min(static_cast<double>(completions) / o.kl.horizon, 1.0);
   }
   if (stats.entropy_tokens == 0) return;
   state.entropy = stats.entropy_sum / static_cast<double>(stats.entropy_tokens);

@@ -25,7 +25,8 @@ ControllerState controllers_from_json(const Json& json);
 ObjectiveOptions adapted(const ObjectiveOptions& options, const ControllerState& state);
 
 // After a step over so many completions:
-//   kl.coef *= 1 + clip(KL / target - 1, -0.2, 0.2) completions / horizon      (1909.08593 eq. 2)
+//   kl.coef *= 1 + clip(KL / target - 1, -0.2, 0.2) min(completions / horizon, 1)
+//                                                                              (1909.08593 eq. 2)
 //   entropy_coef += delta where the entropy is at most the target, else -= delta; in [min, max]
 void adapt(const ObjectiveOptions& options, const ObjectiveStats& stats, int64_t completions,
            ControllerState& state);

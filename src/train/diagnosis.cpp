@@ -81,15 +81,25 @@ void Diagnosis::look_at_rewards(int64_t step, const Row& row) {
              : "the problems are too easy for most groups: harder ones, selection.retire_at, or "
                "dynamic_sampling");
   }
-  const double n = static_cast<double>(std::max<int64_t>(names_.completions, 1));
-  if (lasting("verifier_errors", 0.05 * n)) {
+  const auto asked = [&](const Row& r) {
+    const double groups =
+        value_of(r, "dynamic_sampling/groups", static_cast<double>(names_.groups));
+    return std::max(1.0, groups * static_cast<double>(names_.group_size));
+  };
+  const auto lasting_share = [&](const std::string& name, double above) {
+    return rows_.size() >= kRows &&
+           std::all_of(rows_.end() - kRows, rows_.end(),
+                       [&](const Row& r) { return value_of(r, name) > above * asked(r); });
+  };
+  const double n = asked(row);
+  if (lasting_share("verifier_errors", 0.05)) {
     find(step, "verifier_errors",
          cat("the verifier failed on ", percent(value_of(row, "verifier_errors") / n),
              " of the answers; these count neither as right nor as wrong"),
          "`hone show RUN --where 'status != ok'` shows them: a reference it cannot read, a limit "
          "that is too tight, or a plug-in that fails");
   }
-  if (lasting("no_answer", 0.5 * n)) {
+  if (lasting_share("no_answer", 0.5)) {
     find(step, "no_answer",
          cat("in ", percent(value_of(row, "no_answer") / n),
              " of the answers there is none to "

@@ -14,9 +14,10 @@
 namespace hone {
 
 struct DiagnosisNames {
-  std::string accuracy;     // the reward that says whether an answer is right
-  std::string format;       // "" if there is none
-  int64_t completions = 0;  // of a step
+  std::string accuracy;  // the reward that says whether an answer is right
+  std::string format;    // "" if there is none
+  // Of a step; with dynamic sampling the row says how many groups were asked.
+  int64_t groups = 0, group_size = 0;
 };
 
 // The numbers of a row of metrics.jsonl.

@@ -145,8 +145,11 @@ void set_trl_advantage(ForeignConfig& c, ObjectiveOptions& o) {
   }
 }
 
-void set_trl_correction(ForeignConfig& c, ObjectiveOptions& o) {
-  const bool vllm = c.flag("use_vllm", false);
+void set_trl_correction(ForeignConfig& c, bool sampled_elsewhere, ObjectiveOptions& o) {
+  const bool named =
+      c.has("vllm_importance_sampling_mode") || c.has("vllm_importance_sampling_clip_max") ||
+      c.has("vllm_importance_sampling_clip_min") || c.has("vllm_importance_sampling_correction");
+  const bool vllm = c.flag("use_vllm", named && sampled_elsewhere);
   const bool corrected = c.flag("vllm_importance_sampling_correction", true);
   const std::string mode = c.text("vllm_importance_sampling_mode", "sequence_mask");
   o.correction.high = c.optional("vllm_importance_sampling_clip_max", 3.0);
@@ -168,12 +171,12 @@ void set_trl_correction(ForeignConfig& c, ObjectiveOptions& o) {
 
 }  // namespace
 
-ForeignObjective trl_objective(ForeignConfig& c) {
+ForeignObjective trl_objective(ForeignConfig& c, bool sampled_elsewhere) {
   ForeignObjective result;
   ObjectiveOptions& o = result.options;
   set_trl_loss(c, o);
   set_trl_advantage(c, o);
-  set_trl_correction(c, o);
+  set_trl_correction(c, sampled_elsewhere, o);
   o.length = c.number("max_completion_length", 512);
   o.kl.coef = c.number("beta", 0);
   // GMPO's trainer does not look at it.

@@ -45,14 +45,17 @@ struct ForeignObjective {
   ObjectiveOptions options;
   std::vector<double> reward_weights;  // empty: all 1
 };
-ForeignObjective trl_objective(ForeignConfig& c);
+// `sampled_elsewhere`: the sampler's log-probabilities are given, so a key of the correction is
+// meant even without use_vllm.
+ForeignObjective trl_objective(ForeignConfig& c, bool sampled_elsewhere);
 // `padded_length`: longest completion of the batch, verl's default denominator of
 // seq-mean-token-sum-norm.
 ForeignObjective verl_objective(ForeignConfig& c, double padded_length);
 
-// Nested sections of a verl file as one map by the keys' own last names, without what a file
+// The keys of a verl configuration by their own last names, whether they are nested, dotted or flat
+// already; of names that several sections have the actor's or the sampler's. Without what a file
 // interpolates (${...}).
-Json flat_verl(const Json& nested);
+Json flat_verl(const Json& config);
 
 // A recipe's YAML from a GRPOConfig (or a script's arguments) or a verl configuration, as JSON or
 // YAML text; the comment at its head names what has no counterpart and what has to be filled in.

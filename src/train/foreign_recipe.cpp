@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "train/foreign_config.h"
@@ -48,6 +49,7 @@ Json read_config(const std::string& text, const std::string& file) {
 
 // What a translation gathers: the recipe's keys, and what a person has to know.
 struct Translation {
+  int64_t updates = 1;  // of a rollout
   Json stage = Json::object();
   std::vector<std::string> notes;
 
@@ -104,6 +106,11 @@ Json trl_reward(const std::string& name, Translation& t) {
   return {{"name", cat("python:FILE.py:", function)}, {"as", function}};
 }
 
+// TRL counts optimizer steps, a recipe rollouts, of which each has `t.updates`.
+int64_t rollouts(const Translation& t, double updates) {
+  return static_cast<int64_t>(std::ceil(updates / static_cast<double>(t.updates)));
+}
+
 void set_trl_optimizer(ForeignConfig& c, Translation& t) {
   Json o = {{"lr", c.number("learning_rate", 1e-6)},
             {"betas", {c.number("adam_beta1", 0.9), c.number("adam_beta2", 0.999)}},
@@ -122,24 +129,30 @@ void set_trl_optimizer(ForeignConfig& c, Translation& t) {
     c.unsupported("lr_scheduler_type", cat("'", kind, "' has no counterpart; constant is put"));
   }
   const int64_t steps = c.whole("max_steps", -1);
-  const double ratio = c.number("warmup_ratio", 0);
-  int64_t warmup = static_cast<int64_t>(c.number("warmup_steps", 0));
+  double ratio = c.number("warmup_ratio", 0), warmup = c.number("warmup_steps", 0);
+  if (warmup > 0 && warmup < 1) std::swap(ratio, warmup);  // a share, as transformers 5 has it
   if (warmup == 0 && ratio > 0 && steps > 0) {
-    warmup = static_cast<int64_t>(std::ceil(ratio * static_cast<double>(steps)));
+    warmup = ratio * static_cast<double>(steps);
   } else if (warmup == 0 && ratio > 0) {
-    t.note(cat("warmup_ratio ", ratio, ": set optimizer.schedule.warmup to that share of steps"));
+    t.note(cat("warm-up over a share of ", ratio,
+               ": set optimizer.schedule.warmup to that share of "
+               "steps"));
   }
-  if (warmup > 0) schedule["warmup"] = warmup;
+  if (warmup > 0) schedule["warmup"] = rollouts(t, warmup);
   o["schedule"] = schedule;
   t.stage["optimizer"] = o;
+  const std::string optimizer = c.text("optim", "adamw_torch");
+  if (optimizer.rfind("adamw", 0) != 0) {
+    c.unsupported("optim", cat("'", optimizer, "' has no counterpart; AdamW is put"));
+  }
   if (steps > 0) {
-    t.stage["steps"] = steps;
+    t.stage["steps"] = rollouts(t, static_cast<double>(steps));
   } else {
     t.note(
         "steps: TRL counts epochs (num_train_epochs); set `steps` to epochs x problems / "
         "prompts_per_step");
   }
-  c.ignore({"num_train_epochs", "optim"});
+  c.ignore({"num_train_epochs"});
 }
 
 // generation batch = per device x processes x steps_per_generation; its slices are the updates.
@@ -152,21 +165,28 @@ void set_trl_batches(ForeignConfig& c, Translation& t) {
   const int64_t per_update = std::max<int64_t>(1, std::min(batch, device * accumulation));
   t.stage["group_size"] = group;
   t.stage["prompts_per_step"] = std::max<int64_t>(1, batch / std::max<int64_t>(group, 1));
-  const int64_t updates = std::max<int64_t>(1, batch / per_update);
-  if (updates > 1) t.stage["minibatches"] = updates;
-  set_if(t.stage, "epochs", c.whole("num_iterations", 1), 1);
+  const int64_t minibatches = std::max<int64_t>(1, batch / per_update);
+  const int64_t epochs = std::max<int64_t>(1, c.whole("num_iterations", 1));
+  set_if(t.stage, "minibatches", minibatches, 1);
+  set_if(t.stage, "epochs", epochs, 1);
+  t.updates = minibatches * epochs;
+  if (t.stage["prompts_per_step"].get<int64_t>() % minibatches != 0) {
+    t.note(cat("prompts_per_step has to be a multiple of minibatches, ", minibatches,
+               ": multiply it by your processes, or change one of them"));
+  }
   if (!c.has("generation_batch_size")) {
     t.note(cat("prompts_per_step is that of one process (", device, " x ", slices,
                " completions); multiply it by the number of yours"));
   }
-  if (updates > 1) {
-    t.note("a step here is one rollout with all its updates, so steps and every_* count rollouts");
+  if (t.updates > 1) {
+    t.note(cat("a step here is one rollout with all its updates (", t.updates,
+               "): steps, warm-up and every_* are TRL's divided by that"));
   }
 }
 
 void add_objective(Translation& t, const ForeignObjective& objective) {
   Json keys = objective_keys(objective.options);
-  keys.erase("length");  // the stage's max_tokens
+  if (objective.options.length == t.stage["max_tokens"]) keys.erase("length");  // its default
   t.stage["objective"] = keys;
   const auto& weights = objective.reward_weights;
   Json& rewards = t.stage["rewards"];
@@ -177,30 +197,90 @@ void add_objective(Translation& t, const ForeignObjective& objective) {
 
 }  // namespace
 
-Json flat_verl(const Json& nested) {
-  if (!nested.is_object()) return nested;
-  Json flat = Json::object();
-  const std::function<void(const Json&, const std::string&)> walk = [&](const Json& node,
-                                                                        const std::string& path) {
-    for (const auto& [key, value] : node.items()) {
-      // Keys may come dotted, as overrides on a command line.
-      const std::string full = path.empty() ? key : path + "." + key;
-      if (value.is_object() && !value.empty()) {
-        walk(value, full);
-        continue;
-      }
-      const bool interpolated = value.is_string() && value.get<std::string>().rfind("${", 0) == 0;
-      if (interpolated) continue;
-      std::string name = full.substr(full.rfind('.') + 1);
-      if (full.find("kl_ctrl.type") != std::string::npos) name = "kl_ctrl_type";
-      flat[name] = value;
+namespace {
+
+// Keys may come dotted, as overrides on a command line: a.b: 1 is a: {b: 1}.
+void nest(const Json& map, Json& into) {
+  for (const auto& [key, value] : map.items()) {
+    Json* place = &into;
+    size_t begin = 0;
+    for (size_t dot = key.find('.'); dot != std::string::npos; dot = key.find('.', begin)) {
+      place = &(*place)[key.substr(begin, dot - begin)];
+      begin = dot + 1;
     }
-  };
-  walk(nested, "");
+    Json& at = (*place)[key.substr(begin)];
+    if (value.is_object()) {
+      if (!at.is_object()) at = Json::object();
+      nest(value, at);
+    } else {
+      at = value;
+    }
+  }
+}
+
+// Of names that several sections have, the section whose one is meant.
+const std::map<std::string, std::string>& meant_sections() {
+  static const std::map<std::string, std::string> sections{{"n", "rollout"},
+                                                           {"temperature", "rollout"},
+                                                           {"top_p", "rollout"},
+                                                           {"top_k", "rollout"},
+                                                           {"path", "model"},
+                                                           {"lr", "optim"},
+                                                           {"type", "kl_ctrl"},
+                                                           {"weight_decay", "optim"},
+                                                           {"enable", "filter_groups"},
+                                                           {"name", "rollout"},
+                                                           {"lr_warmup_steps", "optim"},
+                                                           {"lr_warmup_steps_ratio", "optim"},
+                                                           {"betas", "optim"}};
+  return sections;
+}
+
+// Sections that say nothing of the policy's training, or repeat its names for something else.
+bool is_other_section(const std::string& name) {
+  static const std::vector<std::string> others{
+      "critic",      "reward_model",   "ray_kwargs",    "ray_init",       "global_profiler",
+      "hydra",       "defaults",       "val_kwargs",    "transfer_queue", "multi_turn",
+      "ref",         "custom_cls",     "profiler",      "checkpoint",     "engine_kwargs",
+      "fsdp_config", "megatron",       "router_replay", "reward_kwargs",  "agent",
+      "trace",       "override_config"};
+  return std::find(others.begin(), others.end(), name) != others.end();
+}
+
+void flatten(const Json& node, const std::string& section, Json& flat) {
+  for (const auto& [key, value] : node.items()) {
+    if (value.is_object()) {
+      if (!is_other_section(key)) flatten(value, key, flat);
+      continue;
+    }
+    const bool interpolated = value.is_string() && value.get<std::string>().rfind("${", 0) == 0;
+    const auto meant = meant_sections().find(key);
+    const bool another =
+        !section.empty() && meant != meant_sections().end() && meant->second != section;
+    if (interpolated || another) continue;
+    if (section == "kl_ctrl" && key == "type") {
+      flat["kl_ctrl_type"] = value;
+    } else if (section == "filter_groups" && key == "enable") {
+      flat["filter_groups_enable"] = value;
+    } else {
+      flat[key] = value;
+    }
+  }
+}
+
+}  // namespace
+
+Json flat_verl(const Json& config) {
+  if (!config.is_object()) return config;
+  Json nested = Json::object(), flat = Json::object();
+  nest(config, nested);
+  flatten(nested, "", flat);
   return flat;
 }
 
-std::string recipe_from_trl(const std::string& text, const std::string& file) {
+namespace {
+
+std::string translate_trl(const std::string& text, const std::string& file) {
   Translation t;
   ForeignConfig c("trl", read_config(text, file),
                   [&](const std::string& message) { t.note(message.substr(11)); });
@@ -233,7 +313,7 @@ std::string recipe_from_trl(const std::string& text, const std::string& file) {
                   "has no counterpart: it would make the policy that is "
                   "sampled another than the one that is trained");
   }
-  ForeignObjective objective = trl_objective(c);
+  ForeignObjective objective = trl_objective(c, /*sampled_elsewhere=*/false);
   if (c.flag("sync_ref_model", false)) {
     objective.options.kl.reference_refresh = c.whole("ref_model_sync_steps", 512);
     objective.options.kl.reference_mix = c.number("ref_model_mixup_alpha", 0.6);
@@ -246,9 +326,9 @@ std::string recipe_from_trl(const std::string& text, const std::string& file) {
   add_objective(t, objective);
   set_trl_optimizer(c, t);
   const int64_t save = static_cast<int64_t>(c.number("save_steps", 0));
-  if (save > 0) t.stage["checkpoint"] = {{"every_steps", save}};
+  if (save > 0) t.stage["checkpoint"] = {{"every_steps", rollouts(t, static_cast<double>(save))}};
   const int64_t eval = static_cast<int64_t>(c.number("eval_steps", 0));
-  if (eval > 0) t.stage["eval"] = {{"every", eval}};
+  if (eval > 0) t.stage["eval"] = {{"every", rollouts(t, static_cast<double>(eval))}};
   c.ignore({"bf16",
             "fp16",
             "output_dir",
@@ -288,32 +368,20 @@ std::string recipe_from_trl(const std::string& text, const std::string& file) {
             "logging_first_step",
             "trust_remote_code",
             "run_name"});
-  const std::vector<std::string> before = t.notes;
   c.finish();
   return recipe_text_of(t, "TRL", file);
 }
 
-std::string recipe_from_verl(const std::string& text, const std::string& file) {
+std::string translate_verl(const std::string& text, const std::string& file) {
   Translation t;
-  Json nested = read_config(text, file);
-  // actor and critic share names; only the actor's and the sampler's say something here.
-  for (const char* other : {"critic", "reward_model", "ray_kwargs", "ray_init", "global_profiler",
-                            "hydra", "defaults", "transfer_queue", "custom_reward_function"}) {
-    if (nested.contains(other) && std::string(other) == "custom_reward_function") {
-      t.note(cat("custom_reward_function ", to_line(nested[other]),
-                 ": give it TRL's signature and name it as python:FILE.py:FUNCTION in rewards"));
-    }
-    nested.erase(other);
+  Json nested = Json::object();
+  nest(read_config(text, file), nested);
+  const Json own = nested.value("custom_reward_function", Json::object());
+  if (own.is_object() && own.contains("path") && own["path"].is_string()) {
+    t.note(cat("custom_reward_function ", to_line(own),
+               ": give it TRL's signature and name it as python:FILE.py:FUNCTION in rewards"));
   }
-  Json validation = Json::object();
-  if (nested.contains("actor_rollout_ref") && nested["actor_rollout_ref"].is_object()) {
-    Json& part = nested["actor_rollout_ref"];
-    if (part.contains("rollout") && part["rollout"].is_object()) {
-      part["rollout"].erase("val_kwargs");
-      part["rollout"].erase("multi_turn");
-    }
-    part.erase("ref");
-  }
+  nested.erase("custom_reward_function");
   ForeignConfig c("verl", flat_verl(nested),
                   [&](const std::string& message) { t.note(message.substr(12)); });
   t.stage["kind"] = "rl";
@@ -342,12 +410,22 @@ std::string recipe_from_verl(const std::string& text, const std::string& file) {
   ForeignObjective objective = verl_objective(c, 0);
   if (objective.options.advantage.per_reward) t.note("gdpo: name its rewards, with their weights");
   add_objective(t, objective);
-  if (c.has("filter_groups") || c.flag("enable", false)) t.stage["dynamic_sampling"] = 10;
+  const int64_t rounds = c.whole("max_num_gen_batches", 0);
+  if (c.flag("filter_groups_enable", false)) {
+    t.stage["dynamic_sampling"] = rounds > 0 ? rounds : 10;
+    if (rounds == 0) t.note("filter_groups has no limit of batches; 10 rounds are put");
+  }
+  c.ignore({"metric"});
   t.stage["optimizer"] = {{"lr", c.number("lr", 1e-6)},
                           {"betas", {0.9, 0.999}},
                           {"weight_decay", c.number("weight_decay", 0.01)},
                           {"clip_norm", c.number("grad_clip", 1)}};
   const int64_t warmup = c.whole("lr_warmup_steps", -1);
+  const double share = c.number("lr_warmup_steps_ratio", 0);
+  if (warmup <= 0 && share > 0) {
+    t.note(cat("lr_warmup_steps_ratio ", share,
+               ": set optimizer.schedule.warmup to that share of steps"));
+  }
   if (warmup > 0) t.stage["optimizer"]["schedule"] = {{"warmup", warmup}};
   const int64_t steps = c.whole("total_training_steps", -1);
   if (steps > 0) {
@@ -403,10 +481,29 @@ std::string recipe_from_verl(const std::string& text, const std::string& file) {
             "calculate_log_probs",
             "mode",
             "enable_chunked_prefill"});
-  // `name` and `type` occur in many sections, all of them about engines.
-  c.ignore({"name", "type", "dtype"});
+  c.ignore({"name", "dtype"});
   c.finish();
   return recipe_text_of(t, "verl", file);
+}
+
+std::string with_file(std::string (*translate)(const std::string&, const std::string&),
+                      const std::string& text, const std::string& file) {
+  try {
+    return translate(text, file);
+  } catch (const UserError& e) {
+    const std::string what = e.what();
+    throw UserError(what.rfind(file, 0) == 0 ? what : cat(file, ": ", what));
+  }
+}
+
+}  // namespace
+
+std::string recipe_from_trl(const std::string& text, const std::string& file) {
+  return with_file(translate_trl, text, file);
+}
+
+std::string recipe_from_verl(const std::string& text, const std::string& file) {
+  return with_file(translate_verl, text, file);
 }
 
 }  // namespace hone

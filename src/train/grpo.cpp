@@ -1,6 +1,8 @@
 // The GRPO loop (arXiv 2402.03300): sample groups, score them, turn scores into advantages, update.
 // Start reading at run_rl_stage, at the end.
 #include <algorithm>
+#include <cmath>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -12,10 +14,34 @@
 namespace hone {
 namespace {
 
+// Where mini-batch m of the groups begins among the completions.
+size_t minibatch_begin(const RlStage& s, const Rollout& r, int64_t m) {
+  const int64_t group = (r.group_ids.back() + 1) * m / s.options.minibatches;
+  return static_cast<size_t>(std::lower_bound(r.group_ids.begin(), r.group_ids.end(), group) -
+                             r.group_ids.begin());
+}
+
+std::optional<double> larger(std::optional<double> a, std::optional<double> b) {
+  return a && b ? std::max(*a, *b) : a ? a : b;
+}
+
+std::optional<double> largest_difference(const std::vector<std::vector<double>>& logp,
+                                         std::span<const Trainer::PolicyRow> rows) {
+  std::optional<double> largest;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t t = 0; t < rows[i].sampler_logp.size(); ++t) {
+      largest = larger(largest, std::fabs(logp[i][t] - rows[i].sampler_logp[t]));
+    }
+  }
+  return largest;
+}
+
 // Old log-probabilities: those of the weights that sampled. The sampler's own where it is exact;
 // with a single update the loss needs none (the ratio is 1), a KL in the reward may; otherwise a
-// forward pass. All rows of a step have them or none.
-void add_old_log_probs(RlStage& s, Rollout& r) {
+// forward pass. All rows of a step have them or none. Returns the largest difference between what
+// the sampler recorded and what the trainer computes, of the completions that the first update does
+// not run anyway; nullopt where there is none to compare.
+std::optional<double> add_old_log_probs(RlStage& s, Rollout& r) {
   const bool recorded = !r.rows.front().sampler_logp.empty();
   const bool exact = s.model->device().is_cpu() && recorded;
   const bool single = s.options.minibatches * s.options.epochs == 1;
@@ -23,10 +49,15 @@ void add_old_log_probs(RlStage& s, Rollout& r) {
   const bool for_kl = kl.coef != 0 && kl.place == KlPlace::reward && !recorded;
   if (exact) {
     for (auto& row : r.rows) row.old_logp = row.sampler_logp;
-  } else if (!single || for_kl) {
-    auto old = s.trainer.token_stats(*s.model, r.sequences);
-    for (size_t i = 0; i < r.rows.size(); ++i) r.rows[i].old_logp = std::move(old.logp[i]);
+    const size_t first = minibatch_begin(s, r, 1);
+    const auto rest = s.trainer.token_stats(*s.model, std::span(r.sequences).subspan(first));
+    return largest_difference(rest.logp, std::span(r.rows).subspan(first));
   }
+  if (single && !for_kl) return std::nullopt;
+  auto old = s.trainer.token_stats(*s.model, r.sequences);
+  const auto difference = largest_difference(old.logp, r.rows);
+  for (size_t i = 0; i < r.rows.size(); ++i) r.rows[i].old_logp = std::move(old.logp[i]);
+  return difference;
 }
 
 void add_reference_log_probs(RlStage& s, Rollout& r) {
@@ -36,21 +67,17 @@ void add_reference_log_probs(RlStage& s, Rollout& r) {
 }
 
 // minibatches x epochs optimizer steps over whole groups.
-UpdateResult update(RlStage& s, const Rollout& r) {
+UpdateResult update(RlStage& s, const Rollout& r, std::optional<double> sampler_difference) {
   UpdateResult result;
+  result.sampler_difference = sampler_difference;
   const ObjectiveOptions objective = adapted(s.options.objective, s.controllers);
+  result.kl_coef = objective.kl.coef;
+  result.entropy_coef = objective.entropy_coef;
   const double lr = s.learning_rate();
-  const int64_t groups = r.group_ids.back() + 1;
-  // Where part m of the groups begins among the completions.
-  const auto bound = [&](int64_t part) {
-    const int64_t group = groups * part / s.options.minibatches;
-    return static_cast<size_t>(std::lower_bound(r.group_ids.begin(), r.group_ids.end(), group) -
-                               r.group_ids.begin());
-  };
   int64_t updates = 0;
   for (int64_t epoch = 0; epoch < s.options.epochs; ++epoch) {
     for (int64_t m = 0; m < s.options.minibatches; ++m) {
-      const size_t begin = bound(m), count = bound(m + 1) - begin;
+      const size_t begin = minibatch_begin(s, r, m), count = minibatch_begin(s, r, m + 1) - begin;
       if (count == 0) continue;
       const uint64_t draw = make_key(s.seed(), 0x5e1ec7, static_cast<uint64_t>(s.context.index),
                                      static_cast<uint64_t>(s.step), updates);
@@ -58,7 +85,9 @@ UpdateResult update(RlStage& s, const Rollout& r) {
                                               std::span(r.rows).subspan(begin, count), objective,
                                               lr, draw, s.update_progress());
       // Only the first step runs under the weights that sampled.
-      if (updates == 0) result.sampler_difference = step.sampler_difference;
+      if (updates == 0) {
+        result.sampler_difference = larger(result.sampler_difference, step.sampler_difference);
+      }
       result.stats.merge(step.stats);
       result.gradient_norm += step.gradient_norm;
       result.load = step.load;
@@ -68,11 +97,11 @@ UpdateResult update(RlStage& s, const Rollout& r) {
   }
   result.gradient_norm /= static_cast<double>(std::max<int64_t>(updates, 1));
   result.loss = result.stats.loss / static_cast<double>(std::max<int64_t>(updates, 1));
-  if (s.model->device().is_cpu() && result.sampler_difference != 0) {
+  if (s.model->device().is_cpu() && result.sampler_difference.value_or(0) != 0) {
     throw RunError(cat("step ", s.step + 1,
                        ": the trainer's log-probabilities differ from the "
                        "sampler's by ",
-                       result.sampler_difference,
+                       *result.sampler_difference,
                        ", which must not happen on the CPU; please report this"));
   }
   return result;
@@ -96,11 +125,15 @@ RunEnd run_rl_stage(StageContext& context) {
     s.start_step();
     const int64_t updates_before = s.trainer.optimizer().updates();
     Sampled sampled = sample_and_score(s);
+    if (sampled.groups.empty()) {
+      context.display.note("every problem reached selection.retire_at: the stage ends here");
+      break;
+    }
     Rollout rollout = make_rollout(s, sampled.groups);
-    add_old_log_probs(s, rollout);
+    const std::optional<double> difference = add_old_log_probs(s, rollout);
     add_reference_log_probs(s, rollout);
     add_advantages(s, sampled.groups, rollout);
-    const UpdateResult result = update(s, rollout);
+    const UpdateResult result = update(s, rollout, difference);
     adapt(s.options.objective, result.stats, static_cast<int64_t>(rollout.rows.size()),
           s.controllers);
     ++s.step;

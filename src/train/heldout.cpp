@@ -22,13 +22,13 @@ std::vector<Problem> open_heldout(const StageOptions& options, uint64_t seed) {
 
 HeldOutResult evaluate_heldout(StageContext& context, Sampler& sampler, const Tokenizer& tokenizer,
                                RewardSet& rewards, const std::vector<Problem>& problems,
-                               int64_t step, int64_t max_prompt_tokens) {
+                               int64_t step, int64_t max_tokens, int64_t max_prompt_tokens) {
   const StageOptions& options = context.stage;
   EvaluationInput input;
   input.problems = problems;
   input.prompt = make_prompt_template(options.prompt, context.model_directory);
   input.sampling = options.sampling;
-  input.sampling.max_tokens = options.max_tokens;
+  input.sampling.max_tokens = max_tokens;
   input.n = options.eval.n;
   input.k = options.eval.k;
   input.seed = make_key(static_cast<uint64_t>(context.recipe.seed), hash64("eval"),

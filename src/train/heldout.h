@@ -18,10 +18,11 @@ struct HeldOutResult {
   std::vector<Group> groups;  // scored
 };
 
-// Samples and scores the problems as the recipe's `eval` says and shows a line for each source.
+// Samples and scores the problems as the recipe's `eval` says, with completions of at most
+// `max_tokens`, and shows a line for each source.
 // The draws are the same at every call of a run, so that steps compare.
 HeldOutResult evaluate_heldout(StageContext& context, Sampler& sampler, const Tokenizer& tokenizer,
                                RewardSet& rewards, const std::vector<Problem>& problems,
-                               int64_t step, int64_t max_prompt_tokens);
+                               int64_t step, int64_t max_tokens, int64_t max_prompt_tokens);
 
 }  // namespace hone

@@ -154,7 +154,8 @@ void LikelihoodStage::evaluate_now(MetricsRow& row) {
   Engine engine(*model, tokenizer.get());
   const HeldOutResult result =
       evaluate_heldout(context, engine, *tokenizer, rewards,
-                       open_heldout(options, static_cast<uint64_t>(context.recipe.seed)), step, 0);
+                       open_heldout(options, static_cast<uint64_t>(context.recipe.seed)), step,
+                       options.max_tokens, 0);
   for (const auto& [name, value] : result.row.values) {
     std::visit([&, key = name](const auto& v) { row.set(key, v); }, value);
   }

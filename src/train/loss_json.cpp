@@ -32,7 +32,8 @@ ForeignObjective read_config(const Json& input, double padded_length) {
     const bool trl = toolkit == "trl";
     ForeignConfig config(toolkit, trl ? values["trl"] : flat_verl(values["verl"]),
                          [](const std::string& message) { throw UserError(message); });
-    ForeignObjective read = trl ? trl_objective(config) : verl_objective(config, padded_length);
+    ForeignObjective read = trl ? trl_objective(config, input.contains("sampler_logp"))
+                                : verl_objective(config, padded_length);
     // What says nothing about the loss of given arrays.
     config.ignore({"num_generations", "num_iterations", "temperature", "learning_rate",
                    "max_prompt_length", "steps_per_generation", "use_liger_kernel",
@@ -389,7 +390,11 @@ Json loss_from_json(const Json& input) {
   }
   StepNormaliser normaliser = step_normaliser(o, counts);
   if (needs_selection(o)) {
-    const uint64_t seed = input.value("seed", uint64_t{0});
+    const Json given = input.value("seed", Json(0));
+    if (!given.is_number_integer() || given < 0) {
+      throw UserError(cat("seed: expected a whole number >= 0, found ", to_line(given)));
+    }
+    const auto seed = given.get<uint64_t>();
     arrays.selection = select_tokens(o, rows, seed, normaliser);
     for (size_t i = 0; i < rows.size(); ++i) {
       rows[i].keep = arrays.selection[i].keep;

@@ -12,8 +12,9 @@
 //        resolved (the switches, as a recipe would write them).
 //
 // Where hone differs from the toolkit on purpose:
-//   TRL   `dapo` divides by the tokens of the optimizer step (TRL's, by those of the generation
-//         batch: off by gradient accumulation / steps per generation where those differ).
+//   TRL   `dapo`, `cispo` and `vespo` divide by the tokens of the optimizer step (TRL before 1.16
+//   by
+//         those of the generation batch, off where it is cut otherwise than it is accumulated).
 //         A delta inside the clip range is refused. GMPO gives a masked completion no loss.
 //   verl  a singleton group has advantage 0 (verl: A = R); means divide by the count without
 //         verl's 1e-8; no clamp of the log ratio at 20, or of GSPO's at 10; clip_ratio alone, which

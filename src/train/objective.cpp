@@ -1,6 +1,7 @@
 #include "train/objective.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <tuple>
 
@@ -104,17 +105,24 @@ size_t share_of(double share, size_t tokens) {
   return std::max<size_t>(1, static_cast<size_t>(share * static_cast<double>(tokens)));
 }
 
-// The tokens with the smallest random numbers, each a function of its place alone.
+// The tokens with the smallest random numbers, each a function of its completion and place in it,
+// so that neither the order of the completions nor those that are left out change the draw.
 void clip_covariance(const ObjectiveOptions& o, std::span<const ObjectiveRow> rows,
                      const std::vector<StepToken>& tokens, uint64_t seed,
                      std::vector<TokenSelection>& selection) {
+  std::vector<uint64_t> row_keys;
+  for (const ObjectiveRow& row : rows) {
+    uint64_t key = static_cast<uint64_t>(row.group);
+    for (double p : row.logp) key = make_key(key, std::bit_cast<uint64_t>(p));
+    row_keys.push_back(key);
+  }
   std::vector<std::pair<uint64_t, const StepToken*>> drawn;
   for (const StepToken& token : tokens) {
     const ObjectiveRow& row = rows[token.row];
     const double x = ratio_of(row, token.t), p = row.logp[token.t];
     const bool clipped = clip_side(o, x, advantage_of(row, token.t), p, old_of(row, token.t)) != 0;
     if (clipped || token.value <= o.clip_cov.low || token.value >= o.clip_cov.high) continue;
-    drawn.emplace_back(make_key(seed, token.row, token.t), &token);
+    drawn.emplace_back(make_key(seed, row_keys[token.row], token.t), &token);
   }
   const size_t count = std::min(share_of(o.clip_cov.share, tokens.size()), drawn.size());
   std::sort(drawn.begin(), drawn.end());

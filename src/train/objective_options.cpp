@@ -145,7 +145,7 @@ const std::vector<KnownPreset>& known_presets() {
       {{"gpg", "2504.02546", "plain policy gradient, scaled for groups that say nothing"}, gpg},
       {{"pass_at_k", "2503.19595", "only the best answer's lead counts"}, pass_at_k},
       {{"gdpo", "2601.05242", "each reward normalised by itself"}, gdpo},
-      {{"max_rl", "MaxRL", "divided by the group's mean reward"}, max_rl},
+      {{"max_rl", "2602.02710", "divided by the group's mean reward"}, max_rl},
       {{"lite_ppo", "2508.08221", "group mean, deviation of the batch, token mean"}, lite_ppo},
       {{"r1_zero", "2501.12948", "DeepSeek-R1-Zero's settings"}, r1_zero},
   };
@@ -192,7 +192,7 @@ void describe(OptionVisitor& v, KlOptions& o) {
   v.value("target", o.target, "KL that an adaptive coefficient aims at; null: coef is fixed");
   v.value("horizon", o.horizon, "completions over which the adaptive coefficient moves");
   v.value("reference_refresh", o.reference_refresh,
-          "steps after which the reference becomes the trained model; 0: never");
+          "optimizer steps after which the reference becomes the trained model; 0: never");
   v.value("reference_mix", o.reference_mix,
           "share of the trained model in the refreshed reference (TR-DPO: 0.6)");
 }
@@ -317,6 +317,12 @@ void check_objective(const ObjectiveOptions& o) {
   if (o.surrogate == Surrogate::vespo) {
     expect(c.mode != Correction::sequence_truncate && c.mode != Correction::sequence_mask,
            "surrogate vespo: takes the correction by token (token_truncate or token_mask)");
+  }
+  expect(o.kl.coef >= 0, "kl.coef: expected >= 0, found ", o.kl.coef);
+  expect(o.entropy.min <= o.entropy.max, "entropy: min is above max");
+  if (o.kl.place == KlPlace::reward && o.kl.coef > 0) {
+    expect(!o.advantage.process && !o.advantage.per_reward,
+           "kl.place reward: has no effect with advantage.process or per_reward; take place loss");
   }
   if (o.kl.place == KlPlace::reward) {
     expect(!o.kl.straight_through && !o.kl.importance_weighted,

@@ -133,7 +133,8 @@ void check_stage(StageOptions& s) {
       if (!d.task.empty()) make_task(d.task, d.options);
     }
   }
-  const RewardSet names_and_options_exist(s.rewards);
+  const RewardSet rewards(s.rewards);  // names and options exist
+  for (size_t i = 0; i < s.rewards.size(); ++i) s.rewards[i].as = rewards.specs()[i].as;
   if (s.kind != "rl") {
     check_positive(s, "batch_tokens", s.batch_tokens);
     return;
@@ -150,6 +151,14 @@ void check_stage(StageOptions& s) {
   if (s.rewards.empty()) throw UserError(cat("stage '", s.name, "': `rewards` is missing"));
   if (s.sampling.temperature <= 0) {
     throw UserError(cat("stage '", s.name, "': sampling.temperature must be above 0 in training"));
+  }
+  const SamplingOptions& draw = s.sampling;
+  const bool filtered = draw.top_p < 1 || draw.top_k > 0 || draw.min_p > 0;
+  if (s.objective.correction.mode != Correction::none && filtered && draw.temperature != 1) {
+    throw UserError(cat("stage '", s.name,
+                        "': objective.correction needs the sampler's log-probabilities, which with "
+                        "a temperature and top_p, top_k or min_p together are not those of the "
+                        "policy; leave one of them out"));
   }
   if (s.dynamic_sampling < 0) {
     throw UserError(cat("stage '", s.name, "': dynamic_sampling: expected at least 0, found ",
@@ -231,7 +240,8 @@ void describe(OptionVisitor& v, StageOptions& o) {
   v.list("max_tokens_schedule", o.max_tokens_schedule, "how it grows in mid-run");
   v.value(
       "dynamic_sampling", o.dynamic_sampling,
-      "rounds of asking further problems for groups whose rewards are all equal (DAPO); 0: none");
+      "most rounds of asking in a step: further problems for groups whose rewards are all equal "
+      "(DAPO); 0 or 1: no further ones");
   v.section("selection", o.selection, "problems retired or chosen by their pass rate");
   v.section("sampling", o.sampling, "how completions are drawn");
   v.value("minibatches", o.minibatches, "optimizer steps a rollout is split into");

@@ -154,7 +154,10 @@ int64_t RlStage::max_tokens() const {
 }
 
 GroupOptions RlStage::group_options() const {
-  const int64_t room = model->config().max_positions - max_tokens();
+  int64_t longest =
+      options.max_tokens;  // of the whole run, so that the same prompts fit throughout
+  for (const LengthStep& l : options.max_tokens_schedule) longest = std::max(longest, l.max_tokens);
+  const int64_t room = model->config().max_positions - longest;
   const int64_t limit = options.max_prompt_tokens > 0 ? std::min(options.max_prompt_tokens, room)
                                                       : std::max<int64_t>(room, 1);
   return {options.group_size, limit};
@@ -184,7 +187,7 @@ std::string RlStage::evaluation_path(int64_t at_step) const {
 
 void RlStage::evaluate_now() {
   HeldOutResult result = evaluate_heldout(context, engine, *tokenizer, rewards, heldout, step,
-                                          group_options().max_prompt_tokens);
+                                          max_tokens(), group_options().max_prompt_tokens);
   evaluation_ = std::move(result.row);
   write_rollouts(evaluation_path(step), result.groups);
   keep_best(result.score);
@@ -239,6 +242,7 @@ void RlStage::write_examples() {
 }
 
 void RlStage::finish() {
+  if (!fs::exists(evaluation_path(step))) evaluate_now();  // the stage ended before its last step
   save();
   checkpoints.wait();
   remove_old_bests(context.directory, best_step);

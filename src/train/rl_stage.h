@@ -25,8 +25,11 @@ namespace hone {
 struct UpdateResult {
   ObjectiveStats stats;
   double loss = 0, gradient_norm = 0;  // means over the updates
-  double sampler_difference = 0;
-  ExpertLoad load;  // of the last update
+  // Largest |trainer's - sampler's| log-probability under the weights that sampled; nullopt:
+  // nothing was compared.
+  std::optional<double> sampler_difference;
+  double kl_coef = 0, entropy_coef = 0;  // of this step
+  ExpertLoad load;                       // of the last update
 };
 
 // The names by which the diagnosis finds the stage's figures.

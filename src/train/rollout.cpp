@@ -1,7 +1,9 @@
 #include "train/rollout.h"
 
 #include <algorithm>
+#include <iterator>
 
+#include "base/error.h"
 #include "rewards/reward.h"
 #include "rollouts/groups.h"
 #include "train/rl_stage.h"
@@ -15,14 +17,26 @@ StepKey step_key(const RlStage& s, int64_t round) {
   return {s.seed(), static_cast<uint64_t>(s.context.index), step};
 }
 
-bool rewards_differ(const Group& group) {
+// Whether the group's answers fare differently: by their rewards, or under process supervision by
+// the scores of their spans.
+bool says_something(const RlStage& s, const Group& group) {
   std::optional<double> first;
+  bool differ = false;
+  const auto look = [&](double value) {
+    differ |= first && *first != value;
+    if (!first) first = value;
+  };
   for (size_t i = 0; i < group.rewards.size(); ++i) {
     if (!group.rewards[i] || reward_failed(group, i)) continue;
-    if (first && *first != *group.rewards[i]) return true;
-    first = group.rewards[i];
+    if (!s.options.objective.advantage.process) {
+      look(*group.rewards[i]);
+      continue;
+    }
+    for (const auto& [name, scores] : group.scores) {
+      for (const SpanScore& span : scores[i].spans) look(span.value);
+    }
   }
-  return false;
+  return differ;
 }
 
 // What the sampler recorded of the completion, under the distribution that the policy is trained
@@ -81,29 +95,60 @@ std::vector<std::optional<double>> greedy_rewards(RlStage& s, const std::vector<
 
 }  // namespace
 
+namespace {
+
+// The next problems whose prompts fit: `count`, or fewer where no more come.
+std::vector<Problem> next_problems(RlStage& s, int64_t count) {
+  const GroupOptions options = s.group_options();
+  const int64_t size = s.problems->size();
+  const int64_t most = size > 0 ? 2 * size : 10000;  // that may be too long, one after the other
+  std::vector<Problem> fitting;
+  int64_t too_long = 0;
+  while (static_cast<int64_t>(fitting.size()) < count) {
+    std::vector<Problem> problems = s.selector.next(count - static_cast<int64_t>(fitting.size()));
+    if (problems.empty()) break;
+    for (Problem& problem : problems) {
+      if (prompt_fits(*s.tokenizer, problem, s.prompt, options)) {
+        fitting.push_back(std::move(problem));
+        too_long = 0;
+      } else if (++too_long > most) {
+        return {std::move(problem)};  // sample_groups says why nothing is left
+      }
+    }
+  }
+  return fitting;
+}
+
+}  // namespace
+
 Sampled sample_and_score(RlStage& s) {
   Sampled result;
   const auto wanted = static_cast<size_t>(s.options.prompts_per_step);
-  for (int64_t round = 0;; ++round) {
-    const auto missing = static_cast<int64_t>(wanted - result.groups.size());
-    std::vector<Group> groups = sample_groups(
-        s.engine, s.selector.next(missing), s.prompt, *s.tokenizer, s.group_options(), s.sampling,
-        step_key(s, round), s.progress(round == 0 ? "sampling" : "sampling again"));
+  const int64_t rounds = std::max<int64_t>(s.options.dynamic_sampling, 1);
+  for (int64_t round = 0; round < rounds && result.groups.size() < wanted; ++round) {
+    const std::vector<Problem> problems =
+        next_problems(s, static_cast<int64_t>(wanted - result.groups.size()));
+    if (problems.empty()) break;
+    std::vector<Group> groups =
+        sample_groups(s.engine, problems, s.prompt, *s.tokenizer, s.group_options(), s.sampling,
+                      step_key(s, round), s.progress(round == 0 ? "sampling" : "sampling again"));
     s.end_phase("sample");
     s.rewards.score(groups, {s.step, s.options.steps});
     s.selector.record(groups);
     s.end_phase("score");
     result.rounds = round + 1;
-    if (s.options.dynamic_sampling <= 1) {
-      result.groups = std::move(groups);
-      return result;
-    }
     for (Group& group : groups) {
-      (rewards_differ(group) ? result.groups : result.left_out).push_back(std::move(group));
+      const bool learn = rounds == 1 || says_something(s, group);
+      (learn ? result.groups : result.left_out).push_back(std::move(group));
     }
-    if (result.groups.size() == wanted || result.rounds == s.options.dynamic_sampling) break;
   }
-  if (result.groups.empty()) std::swap(result.groups, result.left_out);  // a step without gradient
+  // Without any difference there is no better choice than the groups that came first.
+  while (result.groups.empty() && !result.left_out.empty()) {
+    const auto end =
+        result.left_out.begin() + static_cast<int64_t>(std::min(wanted, result.left_out.size()));
+    std::move(result.left_out.begin(), end, std::back_inserter(result.groups));
+    result.left_out.erase(result.left_out.begin(), end);
+  }
   return result;
 }
 
@@ -144,6 +189,13 @@ Rollout make_rollout(RlStage& s, const std::vector<Group>& groups) {
 
 void add_advantages(const RlStage& s, std::vector<Group>& groups, Rollout& r) {
   const ObjectiveOptions objective = adapted(s.options.objective, s.controllers);
+  const auto none = [](const auto& spans) { return spans.empty(); };
+  const bool without = std::all_of(r.spans.begin(), r.spans.end(), none);
+  if (objective.advantage.process && without && s.step == 0) {
+    throw RunError(
+        "objective.advantage.process: no reward scored a span of any completion of the first step; "
+        "it needs a reward that gives `spans`");
+  }
   std::vector<std::vector<double>> kl;
   for (const Trainer::PolicyRow& row : r.rows) {
     ObjectiveRow as_sampled;

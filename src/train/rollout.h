@@ -19,8 +19,9 @@ struct Sampled {
   int64_t rounds = 1;
 };
 
-// Asks the step's problems and scores the answers; with dynamic sampling (DAPO 2503.14476 eq. 11)
-// asks further problems for the groups whose rewards are all equal.
+// Asks the step's problems and scores the answers; no groups where all problems are retired. With
+// dynamic sampling (DAPO 2503.14476 eq. 11) further problems are asked for the groups whose
+// rewards are all equal.
 Sampled sample_and_score(RlStage& stage);
 
 // The completions of one step, group after group; index i everywhere.

@@ -49,11 +49,9 @@ std::vector<Problem> ProblemSelector::next(int64_t count) {
     Problem problem = source_.at(cursor_++);
     const std::string key = key_of(problem);
     if (is_retired(key)) {
-      if (source_.size() > 0 && ++passed_over >= 2 * source_.size()) {
-        throw RunError(cat("all ", source_.size(), " problems reached the pass rate ",
-                           *options_.retire_at,
-                           " (selection.retire_at); stop here, give more problems, or raise it"));
-      }
+      // A file comes whole within two epochs; a task draws, and may draw the same for long.
+      const int64_t limit = source_.size() > 0 ? 2 * source_.size() : 100000;
+      if (++passed_over >= limit) break;
       continue;
     }
     passed_over = 0;
@@ -64,8 +62,8 @@ std::vector<Problem> ProblemSelector::next(int64_t count) {
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const auto& a, const auto& b) { return a.distance < b.distance; });
   std::vector<Problem> chosen;
-  for (int64_t i = 0; i < count; ++i) {
-    chosen.push_back(std::move(candidates[static_cast<size_t>(i)].problem));
+  for (size_t i = 0; i < std::min(candidates.size(), static_cast<size_t>(count)); ++i) {
+    chosen.push_back(std::move(candidates[i].problem));
   }
   return chosen;
 }
@@ -73,11 +71,16 @@ std::vector<Problem> ProblemSelector::next(int64_t count) {
 void ProblemSelector::record(const std::vector<Group>& groups) {
   if (!options_.retire_at && options_.candidates == 1) return;
   for (const Group& group : groups) {
-    double passed = 0;
-    for (const Score& score : group.scores.front().second) passed += passes(score);
+    if (group.scores.empty()) continue;  // no reward fits the problem
+    double passed = 0, graded = 0;
+    for (const Score& score : group.scores.front().second) {
+      passed += passes(score);
+      graded += score.value.has_value();
+    }
+    if (graded == 0) continue;
     const std::string key = key_of(group.problem);
     const bool before = is_retired(key);
-    pass_rates_[key] = passed / static_cast<double>(group.completions.size());
+    pass_rates_[key] = passed / graded;
     retired_ += is_retired(key) - before;
   }
 }

@@ -31,10 +31,10 @@ class ProblemSelector {
   ProblemSelector(const ProblemSource& source, const SelectionOptions& options)
       : source_(source), options_(options) {}
 
-  // The next `count` problems. Throws RunError where all problems of a finite source are retired.
+  // The next `count` problems; fewer, or none, where nothing but retired problems comes.
   std::vector<Problem> next(int64_t count);
 
-  // What became of the groups: the share of each whose completions passed (evaluate.h).
+  // What became of the groups: the share of the graded completions that passed.
   void record(const std::vector<Group>& groups);
 
   int64_t retired() const { return retired_; }

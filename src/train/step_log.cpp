@@ -70,12 +70,13 @@ MetricsRow RlStage::metrics_row(const std::vector<Group>& groups, const Sampled&
       reward += *group.rewards[i];
       ++counted;
     }
-    for (const auto& [name, scores] : group.scores) {
-      for (const Score& s : scores) {
-        no_answer += s.status == Status::no_answer;
-        errors += s.status == Status::verifier_error || s.status == Status::timeout ||
-                  s.status == Status::bad_reference;
+    for (size_t i = 0; i < group.completions.size(); ++i) {
+      bool unanswered = false;
+      for (const auto& [name, scores] : group.scores) {
+        unanswered |= scores[i].status == Status::no_answer;
       }
+      no_answer += unanswered;
+      errors += reward_failed(group, i);
     }
   }
   const double n = static_cast<double>(completions);
@@ -109,14 +110,14 @@ MetricsRow RlStage::metrics_row(const std::vector<Group>& groups, const Sampled&
   for (const auto& [name, value] : objective_metrics(result.stats)) {
     if (name != "loss") row.set(name, value);
   }
-  if (options.objective.kl.target) row.set("kl_coef", controllers.kl_coef);
-  if (options.objective.entropy.target) row.set("entropy_coef", controllers.entropy_coef);
+  if (options.objective.kl.target) row.set("kl_coef", result.kl_coef);
+  if (options.objective.entropy.target) row.set("entropy_coef", result.entropy_coef);
   row.set("grad_norm", result.gradient_norm);
   set_expert_load(row, result.load);
   row.set("learning_rate", options.optimizer.lr * learning_rate_factor(options.optimizer.schedule,
                                                                        step - 1, options.steps));
   row.set("num_tokens", tokens);
-  row.set("logp_diff_max", result.sampler_difference);
+  if (result.sampler_difference) row.set("logp_diff_max", *result.sampler_difference);
   row.set("verifier_errors", errors);
   row.set("no_answer", no_answer);
   for (const auto& [name, value] : evaluation_.values) {
@@ -182,11 +183,11 @@ void RlStage::show_step(const MetricsRow& row, const std::vector<Group>& groups,
 
 DiagnosisNames diagnosis_names(const StageOptions& stage) {
   DiagnosisNames names;
-  names.completions = stage.prompts_per_step * stage.group_size;
+  names.groups = stage.prompts_per_step;
+  names.group_size = stage.group_size;
   for (const RewardSpec& spec : stage.rewards) {
-    const std::string name = spec.as.empty() ? spec.name : spec.as;
-    if (names.accuracy.empty()) names.accuracy = name;
-    if (spec.name == "format" && names.format.empty()) names.format = name;
+    if (names.accuracy.empty()) names.accuracy = spec.as;
+    if (spec.name == "format" && names.format.empty()) names.format = spec.as;
   }
   return names;
 }

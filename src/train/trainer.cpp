@@ -232,8 +232,8 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
         row.hold = selection[first + i].hold;
       }
       for (size_t t = 0; t < row.sampler_logp.size(); ++t) {
-        step.sampler_difference =
-            std::max(step.sampler_difference, std::fabs(row.sampler_logp[t] - row.logp[t]));
+        step.sampler_difference = std::max(step.sampler_difference.value_or(0),
+                                           std::fabs(row.sampler_logp[t] - row.logp[t]));
       }
     }
     if (progress) {

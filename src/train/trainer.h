@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -57,8 +58,9 @@ class Trainer {
   struct PolicyStep {
     ObjectiveStats stats;
     double gradient_norm = 0;
-    double sampler_difference = 0;  // max |trainer's - sampler's| log-probability, before the step
-    ExpertLoad load;                // all 0 without experts
+    // Largest |trainer's - sampler's| log-probability before the step; nullopt: no row had one.
+    std::optional<double> sampler_difference;
+    ExpertLoad load;  // all 0 without experts
   };
   // One optimizer step on the objective. `seed` keys what the objective draws.
   PolicyStep policy_step(std::span<const TrainingSequence> sequences,

@@ -11,10 +11,11 @@ namespace {
 // A tiny RL run on a random model; `more` are further keys of its stage.
 std::string write_recipe(const TemporaryDirectory& dir, const std::string& more) {
   const std::string path = dir / "r.yaml";
-  spill(path, "kind: rl\nname: z\nmodel: " + random_model() +
-                  "\ndata: [{task: sum}]\nprompts_per_step: 4\ngroup_size: 4\nmax_tokens: 8\n"
-                  "steps: 2\noptimizer: {lr: 1e-3}\neval: {problems: 4}\ndevice: cpu\nthreads: 1\n" +
-                  more);
+  spill(path,
+        "kind: rl\nname: z\nmodel: " + random_model() +
+            "\ndata: [{task: sum}]\nprompts_per_step: 4\ngroup_size: 4\nmax_tokens: 8\n"
+            "steps: 2\noptimizer: {lr: 1e-3}\neval: {problems: 4}\ndevice: cpu\nthreads: 1\n" +
+            more);
   return path;
 }
 
@@ -36,10 +37,11 @@ TEST_CASE("every preset trains, on and off the policy, with the sampler's own lo
           "[slow]") {
   const TemporaryDirectory dir;
   const std::string recipe = write_recipe(dir, std::string(kRandomReward));
-  for (const char* preset :
-       {"grpo", "dr_grpo", "dapo", "gspo", "gspo_token", "luspo", "gmpo", "cispo", "sapo", "vespo",
-        "dppo_tv", "dppo_kl", "rloo", "reinforce++", "reinforce++_baseline", "remax", "opo", "gpg",
-        "pass_at_k", "gdpo", "max_rl", "lite_ppo"}) {
+  for (const char* preset : {"grpo",    "dr_grpo", "dapo",  "gspo",        "gspo_token",
+                             "luspo",   "gmpo",    "cispo", "sapo",        "vespo",
+                             "dppo_tv", "dppo_kl", "rloo",  "reinforce++", "reinforce++_baseline",
+                             "remax",   "opo",     "gpg",   "pass_at_k",   "gdpo",
+                             "max_rl",  "lite_ppo"}) {
     INFO(preset);
     const std::string run = dir / preset;
     const Outcome out = run_hone("train " + recipe + " --quiet --out " + run +
@@ -155,4 +157,68 @@ TEST_CASE("hone recipe translates others' configurations") {
   const Outcome bad = run_hone("recipe from-trl " + (dir / "none.yaml"));
   CHECK(bad.code == 2);
   CHECK(one_line(bad.err));
+}
+
+TEST_CASE("a stage whose problems are all retired ends with a model", "[slow]") {
+  const TemporaryDirectory dir;
+  spill(dir / "p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n");
+  spill(dir / "one.py", "def one(prompts, completions, **k):\n    return [1.0] * len(prompts)\n");
+  const std::string recipe = write_recipe(dir, "rewards: [{name: \"python:" + (dir / "one.py") +
+                                                   ":one\"}]\nselection: {retire_at: 1}\n");
+  const std::string run = dir / "run";
+  const Outcome out =
+      run_hone("train " + recipe + " --json --quiet --out " + run +
+               " \"data=[{path: " + (dir / "p.jsonl") + "}]\" prompts_per_step=2 steps=50");
+  INFO(out.err);
+  REQUIRE(out.code == 0);
+  CHECK(out.rows().back()["end"] == "finished");
+  CHECK(metrics_of(run).size() == 1);  // both were solved in the first step
+  CHECK(slurp(run + "/model/config.json").size() > 0);
+}
+
+TEST_CASE("prompts that are too long are passed over, also where few are asked", "[slow]") {
+  const TemporaryDirectory dir;
+  std::string rows;
+  for (int i = 0; i < 20; ++i) {
+    const std::string text = i % 2 ? "short" : std::string(200, 'x');
+    rows += "{\"prompt\": \"" + text + std::to_string(i) + "\"}\n";
+  }
+  spill(dir / "p.jsonl", rows);
+  const std::string recipe =
+      write_recipe(dir, std::string(kRandomReward) + "dynamic_sampling: 4\n");
+  const std::string call =
+      "train " + recipe + " --quiet \"data=[{path: " + (dir / "p.jsonl") +
+      "}]\" max_prompt_tokens=40 prompts_per_step=1 steps=6 eval.problems=2 --out ";
+  const Outcome out = run_hone(call + (dir / "run"));
+  INFO(out.err);
+  REQUIRE(out.code == 0);
+  CHECK(metrics_of(dir / "run").size() == 6);
+  const Outcome none = run_hone(call + (dir / "none") + " max_prompt_tokens=1");
+  CHECK(none.code == 2);
+  CHECK(none.err.find("max_prompt_tokens is 1") != std::string::npos);
+}
+
+TEST_CASE("the longest completions of a schedule leave room for the prompts from the start",
+          "[slow]") {
+  const TemporaryDirectory dir;
+  const std::string recipe = write_recipe(dir, kRandomReward);
+  const std::string call = "train " + recipe + " --quiet --out " + (dir / "run") +
+                           " \"max_tokens_schedule=[{after_updates: 1, max_tokens: ";
+  const Outcome late = run_hone(call + "100000}]\"");
+  CHECK(late.code == 2);
+  CHECK(one_line(late.err));
+  const Outcome out = run_hone(call + "12}]\"");
+  INFO(out.err);
+  REQUIRE(out.code == 0);
+  CHECK(metrics_of(dir / "run")[0]["completions/max_length"] <= 8);
+}
+
+TEST_CASE("a sampler whose log-probabilities are not the policy's is not said to agree", "[slow]") {
+  const TemporaryDirectory dir;
+  const std::string recipe = write_recipe(dir, kRandomReward);
+  const Outcome out = run_hone("train " + recipe + " --quiet --out " + (dir / "run") +
+                               " sampling.temperature=0.9 sampling.top_p=0.9");
+  INFO(out.err);
+  REQUIRE(out.code == 0);
+  CHECK_FALSE(metrics_of(dir / "run")[0].contains("logp_diff_max"));
 }

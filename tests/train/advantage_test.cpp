@@ -192,12 +192,12 @@ TEST_CASE("process supervision: a token's advantage is that of the spans that en
   AdvantageOptions o;
   o.process = true;
   o.epsilon = 0;
-  const Rewards rewards{1, 0, 1};
-  const Ids ids{0, 0, 1};
-  const std::vector<int64_t> lengths{4, 2, 3};
+  const Rewards rewards{1, 0, 1, std::nullopt};  // of the last a verifier failed
+  const Ids ids{0, 0, 1, 0};
+  const std::vector<int64_t> lengths{4, 2, 3, 2};
   // Scores of the group: 1, 0, 0, 1; mean 1/2, standard deviation sqrt(1/3).
   const std::vector<std::vector<TokenSpanScore>> spans{
-      {{2, 1}, {4, 0}}, {{1, 0}, {2, 1}}, {{1, 0.5}, {3, 0.5}}};
+      {{2, 1}, {4, 0}}, {{1, 0}, {2, 1}}, {{1, 0.5}, {3, 0.5}}, {{1, 100}}};
   AdvantageInput in;
   in.rewards = rewards;
   in.group_ids = ids;
@@ -205,14 +205,15 @@ TEST_CASE("process supervision: a token's advantage is that of the spans that en
   in.spans = spans;
   const AdvantageResult r = hone::advantages(in, o);
   const double z = 0.5 / std::sqrt(1.0 / 3);
-  const std::vector<std::vector<double>> expected{{z - z, z - z, -z, -z}, {-z + z, z}, {0, 0, 0}};
-  for (size_t i = 0; i < 3; ++i) {
+  const std::vector<std::vector<double>> expected{
+      {z - z, z - z, -z, -z}, {-z + z, z}, {0, 0, 0}, {0, 0}};
+  for (size_t i = 0; i < 4; ++i) {
     REQUIRE(r.token_values[i].size() == expected[i].size());
     for (size_t t = 0; t < expected[i].size(); ++t) {
       CHECK(std::abs(r.token_values[i][t] - expected[i][t]) < 1e-12);
     }
   }
-  CHECK(r.zero_variance == std::vector<bool>{false, false, true});
+  CHECK(r.zero_variance == std::vector<bool>{false, false, true, true});
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 #include "train/checkpoint.h"
 
 #include <ATen/ATen.h>
+#include <sys/resource.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <csignal>
 #include <functional>
 
 #include "base/error.h"
@@ -161,14 +163,31 @@ TEST_CASE("a checkpoint that cannot be written leaves the earlier ones and says 
   const TemporaryDirectory dir;
   Trained a(1), b(2);
   a.save(dir.path(), 1);
-  write_file_atomic(dir.path() + "/step-000002.tmp", "a file where the directory should be");
-  fs::permissions(dir.path() + "/step-000002.tmp", fs::perms::owner_read);
-  CheckpointWriter writer(dir.path() + "/step-000002.tmp/below", 5);  // not a directory
+  // Files of more than 4 KiB cannot be written, as on a full disk.
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{4096, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &small);
+  CheckpointWriter writer(dir.path(), 1);
   writer.save(3, *a.model, a.optimizer, a.more(), {{"sizes", Json::object()}}, "");
   CHECK_THROWS_AS(writer.wait(), RunError);
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  CHECK((names(dir.path()) == std::vector<std::string>{"step-000001"}));
   const auto loaded = b.load(dir.path());
   REQUIRE(loaded);
   CHECK(loaded->state.at("step") == 1);
+}
+
+TEST_CASE("damaged checkpoints are out of the way of those that are written after them") {
+  const TemporaryDirectory dir;
+  Trained a(1), b(2);
+  a.save(dir.path(), 2, 1);
+  write_file_atomic(dir.path() + "/step-000002/state.json", "{}");
+  CHECK_FALSE(b.load(dir.path()));
+  b.save(dir.path(), 1, 1);
+  CHECK((names(dir.path()) == std::vector<std::string>{"step-000001"}));
 }
 
 TEST_CASE("a directory is put in place of another whole") {

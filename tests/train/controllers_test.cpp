@@ -29,6 +29,9 @@ TEST_CASE("an adaptive KL coefficient follows the KL, by at most a fifth of a ho
   adapt(o, measured(0, 1), 100, s);
   CHECK_THAT(s.kl_coef, WithinRel(0.1 * 1.05 * 1.1 * 0.8, 1e-12));
   CHECK(adapted(o, s).kl.coef == s.kl_coef);
+  const double before = s.kl_coef;
+  adapt(o, measured(0, 1), 100000, s);  // many completions: still no more than a fifth
+  CHECK_THAT(s.kl_coef, WithinRel(before * 0.8, 1e-12));
 }
 
 TEST_CASE("an adaptive entropy bonus acts only below its target") {

@@ -29,7 +29,7 @@ Row healthy(int step) {
 
 // What is found over so many steps, in order.
 std::vector<Finding> findings(int steps, const std::function<void(int, Row&)>& change) {
-  Diagnosis diagnosis({"accuracy", "format", 64});
+  Diagnosis diagnosis({"accuracy", "format", 8, 8});
   std::vector<Finding> all;
   for (int step = 1; step <= steps; ++step) {
     Row row = healthy(step);
@@ -102,6 +102,13 @@ TEST_CASE("each trouble is named once, by its figures, with something to try") {
       CHECK(f.advice.size() > 20);
     }
   }
+}
+
+TEST_CASE("shares are of the completions that were asked, also of groups asked anew") {
+  CHECK(findings(10, [](int, Row& r) {
+          r["no_answer"] = 50;
+          r["dynamic_sampling/groups"] = 40;
+        }).empty());
 }
 
 TEST_CASE("a state that passes is not reported") {

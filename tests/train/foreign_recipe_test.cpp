@@ -67,11 +67,11 @@ TEST_CASE("a GRPOConfig becomes a recipe that hone reads") {
   CHECK(s.epochs == 2);
   CHECK(s.max_tokens == 1024);
   CHECK(s.max_prompt_tokens == 512);
-  CHECK(s.steps == 200);
+  CHECK(s.steps == 50);  // of 2 x 2 updates each
   CHECK(s.sampling.temperature == 0.9);
   CHECK(s.optimizer.lr == 2e-5);
   CHECK(s.optimizer.schedule.kind == ScheduleKind::cosine);
-  CHECK(s.optimizer.schedule.warmup == 20);
+  CHECK(s.optimizer.schedule.warmup == 5);
   CHECK(s.objective.aggregation == Aggregation::constant_length);
   CHECK(s.objective.length == 1024);
   CHECK(s.objective.advantage.scale == AdvantageScale::none);
@@ -131,13 +131,40 @@ trainer: {total_epochs: 15, save_freq: 20, test_freq: 5, n_gpus_per_node: 8}
   CHECK_THAT(text, ContainsSubstring("Parquet"));
 }
 
+TEST_CASE("verl's keys are told apart by their sections, nested or dotted") {
+  const std::string text = recipe_from_verl(R"(
+actor_rollout_ref.rollout.n: 8
+actor_rollout_ref.rollout.val_kwargs.n: 1
+actor_rollout_ref.actor.optim.lr: 2.0e-6
+actor_rollout_ref.actor.optim.lr_warmup_steps_ratio: 0.1
+actor_rollout_ref.actor.loss_agg_mode: seq-mean-token-sum-norm
+actor_rollout_ref.actor.loss_scale_factor: 9999
+critic.optim.lr: 1.0e-5
+data.custom_cls: {path: null}
+actor_rollout_ref.model.path: some/model
+algorithm.adv_estimator: grpo
+algorithm.filter_groups: {enable: true, max_num_gen_batches: 3}
+reward_model.reward_kwargs.overlong_buffer_cfg.enable: false
+)",
+                                            "v.yaml");
+  INFO(text);
+  const StageOptions s = stage_of(text);
+  CHECK(s.group_size == 8);
+  CHECK(s.optimizer.lr == 2e-6);
+  CHECK(s.model == "some/model");
+  CHECK(s.dynamic_sampling == 3);
+  CHECK(s.objective.length == 9999);
+  CHECK_THAT(text, ContainsSubstring("lr_warmup_steps_ratio 0.1"));
+}
+
 TEST_CASE("what cannot be translated is said at its place, and what is no configuration refused") {
   const std::string gae = recipe_from_verl("{algorithm: {adv_estimator: gae}}", "ppo.yaml");
   CHECK_THAT(gae, ContainsSubstring("adv_estimator: 'gae' has no counterpart"));
   CHECK_THROWS_MATCHES(recipe_from_trl("[1, 2]", "x.yaml"), UserError,
                        MessageMatches(ContainsSubstring("x.yaml: expected a map")));
-  CHECK_THROWS_MATCHES(recipe_from_trl("{epsilon: much}", "x.yaml"), UserError,
-                       MessageMatches(ContainsSubstring("epsilon: expected a number")));
+  CHECK_THROWS_MATCHES(
+      recipe_from_trl("{epsilon: much}", "x.yaml"), UserError,
+      MessageMatches(ContainsSubstring("x.yaml: config.trl.epsilon: expected a number")));
   CHECK_THROWS_AS(recipe_from_verl("{a: [", "x.yaml"), UserError);
 }
 

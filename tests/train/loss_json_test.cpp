@@ -109,6 +109,10 @@ TEST_CASE("what is unsupported or wrong is named") {
   refuses(input(R"({"trl": {"loss_type": "sapoo"}})"), "config.trl.loss_type: expected grpo");
   refuses(input(R"({"trl": {"top_entropy_quantile": 0.2}})"), "entropy: needed");
   refuses(input(R"({"trl": {"use_vllm": true}})"), "sampler_logp: needed");
+  Json drawn = input(R"({"clip_cov": {"share": 0.5}})");
+  drawn["seed"] = "x";
+  refuses(drawn, "seed: expected a whole number");
+  refuses(input(R"({"kl": {"coef": -0.1}})"), "kl.coef: expected >= 0");
   refuses(input(R"({"verl": {"adv_estimator": "grpo", "rollout_rs": "token_k1"}})"), "rollout_rs");
   refuses(input(R"({"trl": {"epsilom": 0.2}})"), "did you mean 'epsilon'");
   refuses(input(R"({"trl": {"delta": "x"}})"), "config");

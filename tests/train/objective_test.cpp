@@ -185,6 +185,21 @@ const std::vector<Case>& cases() {
          o.epsilon = 0.1;
          o.epsilon_high = 0.2;
        }},
+      {"token sum", [](auto& o) { o.aggregation = Aggregation::token_sum; }},
+      {"drift", [](auto& o) { o.drift_coef = 0.3; }},
+      {"kl over tokens",
+       [](auto& o) {
+         o.kl.coef = 0.1;
+         o.kl.over = MeanOver::tokens;
+       }},
+      {"masked correction by token",
+       [](auto& o) {
+         o.correction = {Correction::token_mask, 0.999, 1.002};
+       }},
+      {"truncated correction by completion",
+       [](auto& o) {
+         o.correction = {Correction::sequence_truncate, 0.995, 1.005};
+       }},
       {"prompt mean", [](auto& o) { o.aggregation = Aggregation::prompt_mean; }},
       {"top entropy",
        [](auto& o) {
@@ -448,6 +463,126 @@ TEST_CASE("filters take out what they say and nothing else") {
   const StepNormaliser dropped = normaliser_of(o, samples);
   CHECK(dropped.sequences == plain.sequences - 1);
   CHECK(dropped.tokens == plain.tokens - row_counts(row_of(samples[4])).tokens);
+}
+
+// Surrogates that are a constant times the log-probability: their gradient is REINFORCE's with the
+// advantage times that constant, which is worked out here from the formulas of the papers.
+TEST_CASE("gradients of surrogates with a held weight are those of the weighted log-likelihood") {
+  const auto clip = [](double x, double low, double high) {
+    return std::min(std::max(x, low), high);
+  };
+  using Weight = std::function<double(const Sample&, size_t)>;
+  const auto ratio = [](const Sample& s, size_t t) { return std::exp(s.logp[t] - s.old_logp[t]); };
+  const auto sequence = [&](const Sample& s, bool mean) {
+    double sum = 0, n = 0;
+    for (size_t t = 0; t < s.logp.size(); ++t) {
+      sum += s.mask[t] ? s.logp[t] - s.old_logp[t] : 0;
+      n += s.mask[t];
+    }
+    return std::exp(mean ? sum / n : sum);
+  };
+  const struct {
+    const char* preset;
+    Weight weight;
+  } held[] = {{"cispo", [&](const Sample& s, size_t t) { return clip(ratio(s, t), 0, 5); }},
+              {"dppo_tv",
+               [&](const Sample& s, size_t t) {
+                 const double moved = std::exp(s.logp[t]) - std::exp(s.old_logp[t]);
+                 const bool allowed = s.advantage > 0 ? moved <= 0.2 : moved >= -0.2;
+                 return allowed ? std::min(ratio(s, t), 20.0) : 0.0;
+               }},
+              {"dppo_kl",
+               [&](const Sample& s, size_t t) {
+                 const double p = std::exp(s.logp[t]), q = std::exp(s.old_logp[t]);
+                 const double kl =
+                     q * std::log(q / p) + (1 - q) * std::log((1 - q + 1e-8) / (1 - p + 1e-8));
+                 const bool away = s.advantage > 0 ? p > q : p < q;
+                 return away && kl > 0.2 ? 0.0 : std::min(p / q, 20.0);
+               }},
+              {"vespo",
+               [&](const Sample& s, size_t) {
+                 const double w = sequence(s, false);
+                 const double k = s.advantage >= 0 ? 2 : 3, lambda = s.advantage >= 0 ? 3 : 2;
+                 return std::exp(lambda) * std::pow(w, k) * std::exp(-lambda * w);
+               }},
+              {"gspo_token", [&](const Sample& s, size_t) {
+                 const double x = sequence(s, true);
+                 const bool cut = s.advantage > 0 ? x > 1.0004 : x < 0.9997;
+                 return cut ? 0.0 : x;
+               }}};
+  for (const auto& h : held) {
+    INFO(h.preset);
+    const ObjectiveOptions o = preset_options(h.preset);
+    ObjectiveOptions plain = o;
+    plain.surrogate = Surrogate::reinforce;
+    plain.ratio = RatioLevel::token;
+    const std::vector<Sample> samples = random_samples(11);
+    std::vector<Sample> weighted = samples;
+    for (Sample& s : weighted) {
+      for (size_t t = 0; t < s.logp.size(); ++t) {
+        s.token_advantages.push_back(h.weight(s, t) * s.advantage);
+      }
+      s.sampler_logp.clear();
+    }
+    const ObjectiveResult found = whole(o, samples), expected = whole(plain, weighted);
+    double most = 0;
+    for (size_t i = 0; i < samples.size(); ++i) {
+      for (size_t t = 0; t < samples[i].logp.size(); ++t) {
+        CHECK_THAT(found.grad_logp[i][t], WithinAbs(expected.grad_logp[i][t], 1e-14));
+        most = std::max(most, std::abs(found.grad_logp[i][t]));
+      }
+    }
+    CHECK(most > 0.01);
+  }
+}
+
+TEST_CASE("straight-through: the estimator's value with k2's gradient") {
+  const std::vector<Sample> samples = random_samples(12);
+  for (const KlEstimator estimator : {KlEstimator::k1, KlEstimator::k3, KlEstimator::abs}) {
+    ObjectiveOptions o, value, gradient;
+    o.kl.coef = value.kl.coef = gradient.kl.coef = 0.3;
+    o.kl.estimator = value.kl.estimator = estimator;
+    o.kl.straight_through = true;
+    gradient.kl.estimator = KlEstimator::k2;
+    const ObjectiveResult found = whole(o, samples);
+    CHECK(found.loss == whole(value, samples).loss);
+    CHECK(found.grad_logp == whole(gradient, samples).grad_logp);
+  }
+}
+
+TEST_CASE("the selections keep what they say, and Clip-Cov's draw is a function of its seed") {
+  std::vector<Sample> samples = random_samples(13);
+  int64_t tokens = 0;
+  for (const Sample& s : samples) {
+    for (const uint8_t m : s.mask) tokens += m;
+  }
+  const auto count = [&](const ObjectiveOptions& o, uint64_t seed, bool hold) {
+    choose(o, samples, seed);
+    int64_t n = 0;
+    for (const Sample& s : samples) {
+      for (size_t t = 0; t < s.mask.size(); ++t) {
+        n += s.mask[t] && (hold ? s.selection.hold[t] : s.selection.keep[t]);
+      }
+    }
+    return n;
+  };
+  ObjectiveOptions entropy, clip, held;
+  entropy.top_entropy = 0.25;
+  CHECK(std::abs(count(entropy, 0, false) - 0.25 * static_cast<double>(tokens)) <= 1);
+  held.kl_cov.share = 0.3;
+  CHECK(count(held, 0, true) == static_cast<int64_t>(0.3 * static_cast<double>(tokens)));
+  clip.clip_cov = {0.2, -10, 10};
+  CHECK(count(clip, 1, false) == tokens - static_cast<int64_t>(0.2 * static_cast<double>(tokens)));
+  const auto kept = [&](uint64_t seed) {
+    choose(clip, samples, seed);
+    std::vector<uint8_t> all;
+    for (const Sample& s : samples) {
+      all.insert(all.end(), s.selection.keep.begin(), s.selection.keep.end());
+    }
+    return all;
+  };
+  CHECK(kept(1) == kept(1));
+  CHECK(kept(1) != kept(2));
 }
 
 TEST_CASE("nothing becomes nothing, not a NaN") {

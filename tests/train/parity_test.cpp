@@ -130,6 +130,9 @@ void compare_all(const std::string& file, const Tolerance& tolerance) {
     } else if (name.starts_with("trap_")) {
       INFO(golden["why"].get<std::string>());
       CHECK(found != "");
+      const bool refused =
+          name.find("delta") != std::string::npos || name == "trap_clip_ratio_alone";
+      CHECK(found.starts_with("refused") == refused);
       ++wrong;
     } else {
       CHECK(found == "");

@@ -4,8 +4,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include <set>
 
-#include "base/error.h"
-
 namespace hone {
 namespace {
 
@@ -63,13 +61,36 @@ TEST_CASE("a problem that is solved often enough is not asked again") {
   CHECK(selector.retired() == 1);  // counted once
 }
 
-TEST_CASE("when all are retired the run says so instead of looking for ever") {
+TEST_CASE("when all are retired nothing comes, instead of looking for ever") {
   const Numbers source(2);
   SelectionOptions o;
   o.retire_at = 1;
   ProblemSelector selector(source, o);
   selector.record({answered("0", 4), answered("1", 4)});
-  CHECK_THROWS_AS(selector.next(1), RunError);
+  CHECK(selector.next(1).empty());
+
+  class Endless : public Numbers {  // a task with two problems
+   public:
+    Endless() : Numbers(2) {}
+    int64_t size() const override { return -1; }
+  };
+  const Endless task;
+  ProblemSelector of_task(task, o);
+  of_task.record({answered("0", 4), answered("1", 4)});
+  CHECK(of_task.next(1).empty());
+}
+
+TEST_CASE("failed verifiers and problems that no reward fits say nothing about the pass rate") {
+  const Numbers source(3);
+  SelectionOptions o;
+  o.retire_at = 1;
+  ProblemSelector selector(source, o);
+  Group failed = answered("0", 4), half = answered("1", 2), unjudged = answered("2", 4);
+  for (Score& s : failed.scores[0].second) s.value.reset();
+  for (size_t i = 2; i < 4; ++i) half.scores[0].second[i].value.reset();
+  unjudged.scores.clear();
+  selector.record({failed, half, unjudged});
+  CHECK(ids(selector.next(3)) == Ids{"0", "2", "0"});  // 2 of the 2 that were graded passed
 }
 
 TEST_CASE("of the candidates those nearest to the aimed pass rate are asked, unseen ones first") {

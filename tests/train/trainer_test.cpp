@@ -89,6 +89,8 @@ std::vector<Variant> variants() {
   all.back().objective.entropy.over = MeanOver::tokens;
   all.push_back({"kl-cov", preset_options("grpo")});
   all.back().objective.kl_cov = {0.1, 1};
+  all.push_back({"clip-cov", preset_options("grpo")});
+  all.back().objective.clip_cov = {0.1, -10, 10};
   all.push_back({"truncated", preset_options("dapo")});
   all.back().objective.filters = {"truncated"};
   return all;

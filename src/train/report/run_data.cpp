@@ -252,14 +252,13 @@ void load_recipe(RunData& run) {
 // The names by which the diagnosis finds the figures of a stage of the resolved recipe.
 DiagnosisNames diagnosis_names_of(const YAML::Node& stage) {
   DiagnosisNames names;
-  names.completions = std::atoll(scalar(stage, "prompts_per_step").c_str()) *
-                      std::atoll(scalar(stage, "group_size").c_str());
+  names.groups = std::atoll(scalar(stage, "prompts_per_step").c_str());
+  names.group_size = std::atoll(scalar(stage, "group_size").c_str());
   if (!stage["rewards"] || !stage["rewards"].IsSequence()) return names;
   for (const YAML::Node& reward : stage["rewards"]) {
-    const std::string kind = scalar(reward, "name"), as = scalar(reward, "as");
-    const std::string name = as.empty() ? kind : as;
+    const std::string name = scalar(reward, "as");  // a resolved recipe has it
     if (names.accuracy.empty()) names.accuracy = name;
-    if (kind == "format" && names.format.empty()) names.format = name;
+    if (scalar(reward, "name") == "format" && names.format.empty()) names.format = name;
   }
   return names;
 }

@@ -282,9 +282,15 @@ std::optional<Natural> Evaluator::factorial(const Complex& n) {
   }
   const uint64_t top = q.numerator.low64();
   if (!spend(top * top / 8)) return std::nullopt;
-  Natural value(1);
-  for (uint64_t j = 2; j <= top; ++j) multiply_add(value, static_cast<uint32_t>(j), 0);
-  return value;
+  // One answer may write the same large factorial hundreds of times; the budget counts each.
+  thread_local uint64_t last_top = 0;
+  thread_local Natural last(1);
+  if (top != last_top) {
+    last = Natural(1);
+    for (uint64_t j = 2; j <= top; ++j) multiply_add(last, static_cast<uint32_t>(j), 0);
+    last_top = top;
+  }
+  return last;
 }
 
 std::optional<Complex> Evaluator::integer_power(Complex base, const Rational& exponent) {

@@ -92,6 +92,13 @@ std::vector<std::string> attacks() {
 
 }  // namespace
 
+// Of this thread alone: other tests' workers may still be ending.
+double thread_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
 TEST_CASE("attacks in boxes are judged in milliseconds and not paid") {
   for (const std::string& attack : attacks()) {
     INFO(attack.substr(0, 80));
@@ -99,9 +106,9 @@ TEST_CASE("attacks in boxes are judged in milliseconds and not paid") {
       const Problem problem = problem_of({{"answer", reference}});
       double best = 1e9;
       for (int i = 0; i < 3; ++i) {
-        const std::clock_t start = std::clock();
+        const double start = thread_seconds();
         CHECK(unpaid(judge("math", problem, "\\boxed{" + attack + "}")));
-        best = std::min(best, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+        best = std::min(best, thread_seconds() - start);
         if (best < 0.02 * kSlack) break;
       }
       CHECK(best < 0.02 * kSlack);
@@ -115,9 +122,9 @@ TEST_CASE("attacks as references neither crash nor take long") {
     const Problem problem = problem_of({{"answer", attack}});
     double best = 1e9;
     for (int i = 0; i < 3 && best >= 0.02 * kSlack; ++i) {
-      const std::clock_t start = std::clock();
+      const double start = thread_seconds();
       judge("math", problem, "\\boxed{" + attack + "}");
-      best = std::min(best, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+      best = std::min(best, thread_seconds() - start);
     }
     CHECK(best < 0.02 * kSlack);
   }

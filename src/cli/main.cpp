@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   add_tokenize(hone);
   add_logprobs(hone);
   add_loss(hone);
+  add_plan(hone);
   add_data(hone);
   add_recipe(hone);
   add_export(hone);

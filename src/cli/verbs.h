@@ -13,6 +13,7 @@ void add_score(Command& hone);
 void add_tokenize(Command& hone);
 void add_logprobs(Command& hone);
 void add_loss(Command& hone);
+void add_plan(Command& hone);
 void add_data(Command& hone);
 void add_data_import(Command& data);
 void add_data_check(Command& data);

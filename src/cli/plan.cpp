@@ -1,0 +1,82 @@
+// hone plan: what a recipe will need, before anything is allocated.
+#include "train/plan.h"
+
+#include <ATen/Context.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/common.h"
+#include "cli/verbs.h"
+#include "engine/free_memory.h"
+#include "train/run.h"
+#include "train/trial.h"
+
+namespace hone {
+namespace {
+
+struct Options {
+  std::string recipe;
+  std::vector<std::string> overrides;
+  double memory = 0;
+  OutputOptions output;
+};
+
+// The shape of the model of a stage: its own, its directory's, or that of the stage before it.
+ModelConfig shape_of(const Recipe& recipe, const StageOptions& stage) {
+  for (const StageOptions& other : recipe.stages) {
+    if (&other != &stage && other.name == stage.model) return shape_of(recipe, other);
+  }
+  const bool there = std::filesystem::exists(find_path(stage.model) + "/config.json");
+  if (stage.kind != "pretrain" && there) return load_model_config(find_path(stage.model));
+  if (stage.kind != "pretrain" && !stage.shape.more.contains("vocab_size")) {
+    throw UserError(cat("stage '", stage.name, "': model '", stage.model,
+                        "' is not there, and the recipe has no `shape` with vocab_size"));
+  }
+  return complete_shape(stage.shape, cat("stage '", stage.name, "': shape"));
+}
+
+int plan(const Options& o) {
+  begin_output(o.output);
+  const Recipe recipe = read_recipe(find_path(o.recipe), o.overrides);
+  // A plan is for the device that the recipe asks for, also where this machine has none.
+  const bool cpu = recipe.device == "cpu" || (recipe.device == "auto" && !at::hasCUDA());
+  const int64_t value_bytes = cpu || recipe.dtype == "float32" ? 4 : 2;
+  int64_t available = static_cast<int64_t>(o.memory * (1 << 30));
+  if (available == 0 && cpu) available = free_memory(at::kCPU);
+  if (available == 0 && at::hasCUDA()) {
+    available = free_memory(choose_place(recipe.device, recipe.dtype, true).device);
+  }
+  Json stages = Json::array();
+  int64_t least = 0;
+  for (const StageOptions& stage : recipe.stages) {
+    const StagePlan p = plan_stage(stage, shape_of(recipe, stage), value_bytes);
+    print_line(plan_text(p));
+    stages.push_back(plan_json(p));
+    least = std::max(least, p.least);
+  }
+  const bool fits = available == 0 || least <= available;
+  print_result(o.output, {{"stages", stages},
+                          {"least_bytes", least},
+                          {"available_bytes", available},
+                          {"fits", fits}});
+  if (fits) return 0;
+  throw UserError(cat("does not fit: at least ", least >> 30, " GiB are needed, ", available >> 30,
+                      " GiB are there; a smaller micro_batch_tokens (activations), "
+                      "kl.coef: 0 (no reference), or a smaller model"));
+}
+
+}  // namespace
+
+void add_plan(Command& hone) {
+  static Options o;
+  Command& c = hone.verb("plan", "parameters and memory that a recipe will need");
+  c.argument("RECIPE", o.recipe, "recipe file");
+  c.arguments("overrides", o.overrides, "overrides, e.g. group_size=4", false);
+  c.option("--memory", o.memory, "GiB of the device; default: what is free on this machine's");
+  add_output_options(c, o.output);
+  c.action([] { return plan(o); });
+}
+
+}  // namespace hone

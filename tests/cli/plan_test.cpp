@@ -1,0 +1,56 @@
+// hone plan: what a recipe will need.
+#include <catch2/catch_test_macros.hpp>
+
+#include "run_hone.h"
+
+using namespace hone;
+
+namespace {
+
+Json plan_of(const std::string& arguments) {
+  const Outcome out = run_hone("plan " + arguments + " --json --memory 139");
+  INFO(out.err);
+  REQUIRE(out.code == 0);
+  const std::string text = out.out.substr(0, out.out.find_last_not_of('\n') + 1);
+  return Json::parse(text.substr(text.rfind('\n') + 1));
+}
+
+}  // namespace
+
+TEST_CASE("a plan counts parameters exactly and what follows from them") {
+  const Json plan = plan_of("recipes/qwen2.5-0.5b-gsm8k.yaml device=cuda");
+  const Json stage = plan["stages"][0];
+  const int64_t n = stage["parameters"].get<int64_t>();
+  CHECK(n == 494032768);
+  CHECK(stage["completions"] == 8192);  // the published batch
+  CHECK(stage["bytes"]["weights"] == 2 * n);
+  CHECK(stage["bytes"]["float32 masters"] == 4 * n);
+  CHECK(stage["bytes"]["moments"] == 8 * n);
+  CHECK(stage["bytes"]["reference"] == 2 * n);
+  int64_t sum = 0;
+  for (const auto& [kind, bytes] : stage["bytes"].items()) sum += bytes.get<int64_t>();
+  CHECK(sum == stage["peak_bytes"]);
+  CHECK(stage["least_bytes"] < stage["peak_bytes"]);
+  CHECK(plan["fits"] == true);
+}
+
+TEST_CASE("a plan counts the active parameters of experts, and a later stage has its model's shape") {
+  const Json moe = plan_of("recipes/deepseek-v2-lite-small.yaml device=cuda")["stages"][0];
+  CHECK(moe["active_parameters"] < moe["parameters"].get<int64_t>() / 2);
+  const Json two = plan_of("recipes/kill.yaml device=cuda")["stages"];
+  REQUIRE(two.size() == 2);
+  CHECK(two[0]["parameters"] == two[1]["parameters"]);
+}
+
+TEST_CASE("what does not fit is exit 2 with what would help, and shorter completions need less") {
+  const std::string recipe = "recipes/qwen2.5-3b-countdown.yaml device=cuda";
+  const Outcome out = run_hone("plan " + recipe + " --memory 24");
+  CHECK(out.code == 2);
+  CHECK(one_line(out.err));
+  CHECK(out.err.find("micro_batch_tokens") != std::string::npos);
+  const auto peak = [&](const std::string& more) {
+    return plan_of(recipe + " " + more)["stages"][0]["peak_bytes"].get<int64_t>();
+  };
+  CHECK(peak("max_tokens=256") < peak(""));
+  CHECK(peak("micro_batch_tokens=4096") < peak(""));
+}

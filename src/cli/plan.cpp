@@ -57,10 +57,9 @@ int plan(const Options& o) {
     least = std::max(least, p.least);
   }
   const bool fits = available == 0 || least <= available;
-  print_result(o.output, {{"stages", stages},
-                          {"least_bytes", least},
-                          {"available_bytes", available},
-                          {"fits", fits}});
+  print_result(
+      o.output,
+      {{"stages", stages}, {"least_bytes", least}, {"available_bytes", available}, {"fits", fits}});
   if (fits) return 0;
   throw UserError(cat("does not fit: at least ", least >> 30, " GiB are needed, ", available >> 30,
                       " GiB are there; a smaller micro_batch_tokens (activations), "

@@ -108,6 +108,7 @@ struct TokenSelection {
 };
 // Over every completion of the optimizer step, whose log-probabilities and entropies are those
 // before it; `seed` keys Clip-Cov's draw. Sets the normaliser's entropy_tokens.
+// (token_selection.cpp)
 std::vector<TokenSelection> select_tokens(const ObjectiveOptions& options,
                                           std::span<const ObjectiveRow> rows, uint64_t seed,
                                           StepNormaliser& normaliser);

@@ -56,8 +56,8 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
     row = longest_prompt(s, c) + longest_completion(s);
     step_tokens = plan.completions / s.minibatches * row;
   }
-  plan.micro_batch_tokens = std::max(std::min(s.micro_batch_tokens, step_tokens),
-                                     std::min(row, c.max_positions));
+  plan.micro_batch_tokens =
+      std::max(std::min(s.micro_batch_tokens, step_tokens), std::min(row, c.max_positions));
   const auto add = [&](const std::string& kind, int64_t bytes) {
     plan.bytes.emplace_back(kind, bytes);
     plan.peak += bytes;
@@ -67,11 +67,11 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
   add("gradients", n * 4);
   add("moments", n * (s.optimizer.name == "muon" ? 4 : 8));
   if (rl && needs_reference(s.objective)) add("reference", n * value_bytes);
-  const double per_layer = 13.4 * static_cast<double>(c.hidden) +
-                           3.1 * static_cast<double>(inner_width(c));
-  const double activations = static_cast<double>(value_bytes * plan.micro_batch_tokens) *
-                             (static_cast<double>(c.layers) * per_layer +
-                              0.75 * static_cast<double>(c.vocab_size));
+  const double per_layer =
+      13.4 * static_cast<double>(c.hidden) + 3.1 * static_cast<double>(inner_width(c));
+  const double activations =
+      static_cast<double>(value_bytes * plan.micro_batch_tokens) *
+      (static_cast<double>(c.layers) * per_layer + 0.75 * static_cast<double>(c.vocab_size));
   add("activations", static_cast<int64_t>(activations));
   plan.least = plan.peak;
   if (rl) {

@@ -28,10 +28,10 @@ struct StagePlan {
 // bfloat16 (with float32 masters beside), 4 in float32.
 //
 // Weights, masters, float32 gradients, two float32 moments, the reference and the cache follow from
-// the recipe. Activations are an estimate: bytes = value_bytes T (L (13.4 C + 3.1 F) + 0.75 V), with
-// T the tokens of the largest micro-batch, C the hidden width, F the inner width of a token (of the
-// experts it takes) and L the layers. The factors were fitted to the measured peaks of four dense
-// recipes on one H200 (BENCHMARKS.md has them beside the prediction).
+// the recipe. Activations are an estimate: bytes = value_bytes T (L (13.4 C + 3.1 F) + 0.75 V),
+// with T the tokens of the largest micro-batch, C the hidden width, F the inner width of a token
+// (of the experts it takes) and L the layers. The factors were fitted to the measured peaks of four
+// dense recipes on one H200 (BENCHMARKS.md has them beside the prediction).
 StagePlan plan_stage(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes);
 
 Json plan_json(const StagePlan& plan);

@@ -34,7 +34,8 @@ TEST_CASE("a plan counts parameters exactly and what follows from them") {
   CHECK(plan["fits"] == true);
 }
 
-TEST_CASE("a plan counts the active parameters of experts, and a later stage has its model's shape") {
+TEST_CASE(
+    "a plan counts the active parameters of experts, and a later stage has its model's shape") {
   const Json moe = plan_of("recipes/deepseek-v2-lite-small.yaml device=cuda")["stages"][0];
   CHECK(moe["active_parameters"] < moe["parameters"].get<int64_t>() / 2);
   const Json two = plan_of("recipes/kill.yaml device=cuda")["stages"];

@@ -1,5 +1,7 @@
 #include "text/regex.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/oniguruma.h"
 #include "text/utf8.h"
@@ -18,15 +20,17 @@ bool has_regex_library() { return true; }
 namespace {
 
 // Backtracking steps and KiB for one match: a text of a megabyte passes, a pattern with nested
-// repetition on it ends in seconds.
-constexpr uint32_t kMatchLimit = 50'000'000;
+// repetition ends in seconds on it, and in a tenth of one on a short text.
 constexpr uint32_t kHeapLimit = 1'000'000;
+uint32_t match_limit(size_t bytes) {
+  return static_cast<uint32_t>(std::min<size_t>(2'000'000 + 48 * bytes, 50'000'000));
+}
 
 struct MatchData {
-  explicit MatchData(const pcre2_code* code)
+  MatchData(const pcre2_code* code, size_t bytes)
       : data(pcre2_match_data_create_from_pattern(code, nullptr)),
         context(pcre2_match_context_create(nullptr)) {
-    pcre2_set_match_limit(context, kMatchLimit);
+    pcre2_set_match_limit(context, match_limit(bytes));
     pcre2_set_heap_limit(context, kHeapLimit);
   }
   ~MatchData() {
@@ -73,7 +77,7 @@ Regex::Regex(const std::string& pattern, const std::string& where) {
 }
 
 void Regex::find_all(std::string_view text, std::vector<Span>& matches) const {
-  const MatchData m(code_->code);
+  const MatchData m(code_->code, text.size());
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const size_t* found = pcre2_get_ovector_pointer(m.data);
   size_t from = 0, last_end = std::string_view::npos;

@@ -10,8 +10,8 @@
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "engine/free_memory.h"
+#include "text/tokenizer.h"
 #include "train/run.h"
-#include "train/trial.h"
 
 namespace hone {
 namespace {
@@ -34,11 +34,16 @@ ModelConfig shape_of(const Recipe& recipe, const StageOptions& stage) {
     throw UserError(cat("stage '", stage.name, "': model '", stage.model,
                         "' is not there, and the recipe has no `shape` with vocab_size"));
   }
-  return complete_shape(stage.shape, cat("stage '", stage.name, "': shape"));
+  ModelConfig shape = stage.shape;
+  if (stage.kind == "pretrain") {
+    shape.vocab_size = load_tokenizer(find_path(stage.tokenizer))->vocab_size();
+  }
+  return complete_shape(shape, cat("stage '", stage.name, "': shape"));
 }
 
 int plan(const Options& o) {
   begin_output(o.output);
+  if (o.memory < 0) throw UserError(cat("--memory: expected GiB above 0, found ", o.memory));
   const Recipe recipe = read_recipe(find_path(o.recipe), o.overrides);
   // A plan is for the device that the recipe asks for, also where this machine has none.
   const bool cpu = recipe.device == "cpu" || (recipe.device == "auto" && !at::hasCUDA());

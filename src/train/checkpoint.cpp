@@ -230,8 +230,11 @@ std::optional<LoadedCheckpoint> load_checkpoint(const std::string& directory, Tr
     } catch (const UserError& e) {
       // Out of the way of those that are written from here on.
       std::error_code ec;
-      fs::rename(path, path + ".damaged", ec);
-      log_warning(cat("checkpoint passed over: ", e.what(), "; the one before is used"));
+      const std::string aside = path + ".damaged";
+      fs::remove_all(aside, ec);
+      fs::rename(path, aside, ec);
+      log_warning(cat("checkpoint passed over, kept as ", aside, ": ", e.what(),
+                      "; the one before is used"));
     }
   }
   return std::nullopt;

@@ -65,7 +65,7 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
   add("weights", n * value_bytes);
   if (value_bytes < 4) add("float32 masters", n * 4);
   add("gradients", n * 4);
-  add("moments", n * (s.optimizer.name == "muon" ? 4 : 8));
+  add("moments", n * 8);  // also of Muon, which leaves one of them unused
   if (rl && needs_reference(s.objective)) add("reference", n * value_bytes);
   const double per_layer =
       13.4 * static_cast<double>(c.hidden) + 3.1 * static_cast<double>(inner_width(c));

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "rewards/reward.h"
 #include "rollouts/groups.h"
 #include "train/rl_stage.h"
@@ -93,17 +94,13 @@ std::vector<std::optional<double>> greedy_rewards(RlStage& s, const std::vector<
   return rewards;
 }
 
-}  // namespace
-
-namespace {
-
 // The next problems whose prompts fit: `count`, or fewer where no more come.
 std::vector<Problem> next_problems(RlStage& s, int64_t count) {
   const GroupOptions options = s.group_options();
   const int64_t size = s.problems->size();
-  const int64_t most = size > 0 ? 2 * size : 10000;  // that may be too long, one after the other
+  const int64_t most = size > 0 ? 2 * size : 10000;
   std::vector<Problem> fitting;
-  int64_t too_long = 0;
+  int64_t too_long = 0, left_out = 0;  // too_long: one after the other
   while (static_cast<int64_t>(fitting.size()) < count) {
     std::vector<Problem> problems = s.selector.next(count - static_cast<int64_t>(fitting.size()));
     if (problems.empty()) break;
@@ -111,10 +108,17 @@ std::vector<Problem> next_problems(RlStage& s, int64_t count) {
       if (prompt_fits(*s.tokenizer, problem, s.prompt, options)) {
         fitting.push_back(std::move(problem));
         too_long = 0;
-      } else if (++too_long > most) {
-        return {std::move(problem)};  // sample_groups says why nothing is left
+        continue;
       }
+      ++left_out;
+      if (++too_long <= most) continue;
+      if (fitting.empty()) fitting.push_back(std::move(problem));  // sample_groups says why
+      return fitting;
     }
+  }
+  if (left_out > 0) {
+    log_warning(cat("step ", s.step + 1, ": passed over ", left_out, " prompts of more than ",
+                    options.max_prompt_tokens, " tokens (max_prompt_tokens)"));
   }
   return fitting;
 }

@@ -1,0 +1,974 @@
+#include <cuda_bf16.h>
+
+#include <algorithm>
+
+#include "kernels/cuda_attention.h"
+
+namespace hone::kernels::cuda {
+
+namespace {
+
+constexpr int kTile = 64;  // keys that a warp takes at a time
+constexpr int kSpan = kSpanKeys;
+constexpr int kSpanTiles = kSpan / kTile;
+constexpr int kBlock = 16;  // tokens of a cache block
+constexpr int kPieces = kTile / kBlock;
+constexpr int kRows = 16;  // query rows of a tensor core's tile
+constexpr int kPrefillWarps = kPrefillRows / kRows;
+constexpr unsigned kAll = 0xFFFFFFFFu;
+constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+
+__device__ float negative_infinity() { return __int_as_float(0xFF800000); }
+
+__device__ float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// ---- the order of operations that all kernels share ---------------------------------------------
+
+// Factors of the state and of what is merged into it.
+struct Merge {
+  float keep, add;
+};
+__device__ Merge merge_sums(float& m, float& l, float m_new, float l_new) {
+  const float top = fmaxf(m, m_new);
+  if (top == negative_infinity()) return {0.0f, 0.0f};
+  const Merge f{exp2_of(__fsub_rn(m, top)), exp2_of(__fsub_rn(m_new, top))};
+  l = __fmaf_rn(f.keep, l, __fmul_rn(f.add, l_new));
+  m = top;
+  return f;
+}
+__device__ float merged(Merge f, float o, float o_new) {
+  return __fmaf_rn(f.keep, o, __fmul_rn(f.add, o_new));
+}
+
+__device__ void mma(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                    uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+__device__ uint32_t pack(float low, float high) {
+  const __nv_bfloat162 x = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(x);
+}
+
+__device__ uint4 load16(const __nv_bfloat16* p) { return *reinterpret_cast<const uint4*>(p); }
+
+// A warp's part of a tile. Lane 4g + j holds, of the 16 query rows, rows g and g + 8.
+// The sum over the head runs in blocks of 32: a lane brings 8 neighbouring elements of a key with
+// one load, and the queries are brought in the same order.
+template <int D>
+struct Queries {
+  uint4 low[D / 32], high[D / 32];  // rows g and g + 8, elements 32c + 8j ..
+};
+
+struct Visible {  // keys of the tile that rows g and g + 8 see: [from, to)
+  int from_low, to_low, from_high, to_high;
+};
+
+struct TileSums {
+  float m[2], l[2];  // rows g and g + 8, known to the four lanes of a row
+};
+
+// Scores of a tile and their softmax's parts. p: the 16 x 64 probabilities as four A operands.
+// keys(token, element): 8 elements of a key of the tile.
+template <int D, class Keys>
+__device__ TileSums tile_scores(const Queries<D>& q, const Keys& keys, const Visible& see,
+                                float scale_log2, uint32_t (&p)[4][4]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, j = lane % 4;
+  float s[8][4] = {};
+  constexpr int kAtOnce = D <= 64 ? 8 : (D <= 128 ? 4 : 2);  // 64 registers of loads in flight
+#pragma unroll
+  for (int first = 0; first < 8; first += kAtOnce) {
+    uint4 k[kAtOnce][D / 32];
+#pragma unroll
+    for (int t = 0; t < kAtOnce; ++t) {
+#pragma unroll
+      for (int c = 0; c < D / 32; ++c) k[t][c] = keys(8 * (first + t) + g, 32 * c + 8 * j);
+    }
+#pragma unroll
+    for (int t = 0; t < kAtOnce; ++t) {
+#pragma unroll
+      for (int c = 0; c < D / 32; ++c) {
+        mma(s[first + t], q.low[c].x, q.high[c].x, q.low[c].y, q.high[c].y, k[t][c].x, k[t][c].y);
+        mma(s[first + t], q.low[c].z, q.high[c].z, q.low[c].w, q.high[c].w, k[t][c].z, k[t][c].w);
+      }
+    }
+  }
+  const bool cut = see.from_low > 0 || see.from_high > 0 || see.to_low < kTile ||
+                   see.to_high < kTile;
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[t][i] = __fmul_rn(s[t][i], scale_log2);
+    if (cut) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int key = 8 * t + 2 * j + i;
+        if (key < see.from_low || key >= see.to_low) s[t][i] = negative_infinity();
+        if (key < see.from_high || key >= see.to_high) s[t][2 + i] = negative_infinity();
+      }
+    }
+  }
+  TileSums sums;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float m = negative_infinity();
+#pragma unroll
+    for (int t = 0; t < 8; ++t) m = fmaxf(m, fmaxf(s[t][2 * r], s[t][2 * r + 1]));
+    m = fmaxf(m, __shfl_xor_sync(kAll, m, 1));
+    m = fmaxf(m, __shfl_xor_sync(kAll, m, 2));
+    const float base = m == negative_infinity() ? 0.0f : m;
+    float l = 0.0f;
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float e = exp2_of(__fsub_rn(s[t][2 * r + i], base));
+        s[t][2 * r + i] = e;
+        l = __fadd_rn(l, e);
+      }
+    }
+    l = __fadd_rn(l, __shfl_xor_sync(kAll, l, 1));
+    l = __fadd_rn(l, __shfl_xor_sync(kAll, l, 2));
+    sums.m[r] = m;
+    sums.l[r] = l;
+  }
+#pragma unroll
+  for (int u = 0; u < 4; ++u) {
+    p[u][0] = pack(s[2 * u][0], s[2 * u][1]);
+    p[u][1] = pack(s[2 * u][2], s[2 * u][3]);
+    p[u][2] = pack(s[2 * u + 1][0], s[2 * u + 1][1]);
+    p[u][3] = pack(s[2 * u + 1][2], s[2 * u + 1][3]);
+  }
+  return sums;
+}
+
+// Width of the columns of V that a warp multiplies at a time: a lane loads kColumns / 8 of them.
+template <int D>
+constexpr int kColumns = D % 64 == 0 ? 64 : 32;
+
+template <int D>
+struct ValueWords {
+  uint32_t w[kColumns<D> / 16];
+};
+template <int D>
+__device__ ValueWords<D> load_values(const __nv_bfloat16* p, bool seen) {
+  ValueWords<D> x = {};
+  if (!seen) return x;
+  if constexpr (kColumns<D> == 64) {
+    const uint4 v = load16(p);
+    x.w[0] = v.x, x.w[1] = v.y, x.w[2] = v.z, x.w[3] = v.w;
+  } else {
+    const uint2 v = *reinterpret_cast<const uint2*>(p);
+    x.w[0] = v.x, x.w[1] = v.y;
+  }
+  return x;
+}
+
+// o = p V for kColumns columns: lane 4g + j gets o[i][0 .. 1] of row g and o[i][2 .. 3] of row
+// g + 8; column i + 2j * kColumns / 8 in o[i][0] and o[i][2], kColumns / 8 behind it in o[i][1] and
+// o[i][3]: two pieces of a lane's that lie side by side.
+// values(token): the lane's columns of a value of the tile, from g * kColumns / 8 on.
+template <int D, class Values>
+__device__ void tile_values(const uint32_t (&p)[4][4], const Values& values,
+                            float (&o)[kColumns<D> / 8][4]) {
+  constexpr int kEach = kColumns<D> / 8;
+  const int j = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) o[i][0] = o[i][1] = o[i][2] = o[i][3] = 0.0f;
+#pragma unroll
+  for (int u = 0; u < 4; ++u) {
+    ValueWords<D> v[4];
+#pragma unroll
+    for (int r = 0; r < 4; ++r) v[r] = values(16 * u + 2 * j + r % 2 + 8 * (r / 2));
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const unsigned half = i % 2 == 0 ? 0x5410 : 0x7632;
+      mma(o[i], p[u][0], p[u][1], p[u][2], p[u][3], __byte_perm(v[0].w[i / 2], v[1].w[i / 2], half),
+          __byte_perm(v[2].w[i / 2], v[3].w[i / 2], half));
+    }
+  }
+}
+
+// Rows g and g + 8 of the result, in bf16, at low and high (null: no such row).
+template <int D>
+__device__ void write_rows(const float (&o)[D / kColumns<D>][kColumns<D> / 8][4],
+                           const float (&l)[2], __nv_bfloat16* low, __nv_bfloat16* high) {
+  constexpr int kEach = kColumns<D> / 8;
+  const int j = threadIdx.x % 4;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    __nv_bfloat16* row = r == 0 ? low : high;
+    if (row == nullptr) continue;
+    const float inverse = 1.0f / l[r];
+#pragma unroll
+    for (int v = 0; v < D / kColumns<D>; ++v) {
+      __nv_bfloat16* to = row + v * kColumns<D> + 2 * j * kEach;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        uint32_t words[kEach / 2];
+#pragma unroll
+        for (int i = 0; i < kEach; i += 2) {
+          words[i / 2] = pack(__fmul_rn(o[v][i][2 * r + half], inverse),
+                              __fmul_rn(o[v][i + 1][2 * r + half], inverse));
+        }
+        if constexpr (kEach == 8) {
+          *reinterpret_cast<uint4*>(to + half * kEach) =
+              make_uint4(words[0], words[1], words[2], words[3]);
+        } else {
+          *reinterpret_cast<uint2*>(to + half * kEach) = make_uint2(words[0], words[1]);
+        }
+      }
+    }
+  }
+}
+
+// ---- decoding
+// ------------------------------------------------------------------------------------
+
+struct DecodeArguments {
+  HeadShape shape;
+  DecodeRows rows;
+  DecodeWork work;
+  const __nv_bfloat16 *qkv, *keys, *values;
+  __nv_bfloat16* out;
+};
+
+__host__ __device__ int row_tiles(const HeadShape& s) {
+  return (s.heads / s.kv_heads + kRows - 1) / kRows;
+}
+__device__ int first_key(int context, int window) {
+  return window > 0 ? max(0, context - window) : 0;
+}
+
+__device__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+__device__ void barrier_init(uint64_t* barrier) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)));
+}
+__device__ void barrier_expect(uint64_t* barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                   shared_address(barrier)),
+               "r"(bytes)
+               : "memory");
+}
+__device__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{\n.reg .pred done;\nwait:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra wait;\n}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+__device__ void bulk_copy(void* to, const void* from, uint32_t bytes, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(barrier))
+      : "memory");
+}
+
+// Each warp has a ring of slots of its own; a slot holds the keys or the values of a tile. The
+// copy engine fills them, always kSlots ahead of the arithmetic, over the borders of items too.
+template <int D>
+struct Ring {
+  static constexpr int kWarps = D <= 64 ? 8 : (D <= 128 ? 4 : 2);
+  static constexpr int kSlots = D == 96 ? 4 : 3;
+  static constexpr int kSlotElements = kTile * D, kQueryElements = kRows * D;
+  static constexpr int kBytes =
+      kWarps * (kSlots * kSlotElements + 2 * kQueryElements) * static_cast<int>(sizeof(uint16_t));
+};
+
+// A span of a row, for up to 16 query heads of one key head.
+struct SpanItem {
+  int row, span, slice, context;
+  int head, first_row, rows;  // query heads [head * group + first_row, + rows)
+  int from;                   // first key that the row sees
+  int tile_begin, tiles;
+};
+__device__ SpanItem span_item(const HeadShape& shape, int row, int span, int slice, int context) {
+  SpanItem item{row, span, slice, context};
+  const int group = shape.heads / shape.kv_heads, tiles_of_rows = row_tiles(shape);
+  item.head = slice / tiles_of_rows;
+  item.first_row = slice % tiles_of_rows * kRows;
+  item.rows = min(kRows, group - item.first_row);
+  item.from = first_key(context, shape.window);
+  item.tile_begin = max(span * kSpanTiles, item.from / kTile);
+  item.tiles = max(0, min((span + 1) * kSpanTiles, (context + kTile - 1) / kTile) - item.tile_begin);
+  return item;
+}
+
+template <int D>
+__global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const DecodeArguments a) {
+  constexpr int kWarps = Ring<D>::kWarps, kSlots = Ring<D>::kSlots;
+  constexpr int kEach = kColumns<D> / 8, kParts = D / kColumns<D>;
+  extern __shared__ __align__(128) __nv_bfloat16 shared[];
+  __shared__ uint64_t barriers[kWarps][kSlots];
+  __shared__ int4 pending[kWarps][4];  // items begun to load, not yet begun: fewer than four
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, j = lane % 4;
+  __nv_bfloat16* slots = shared + warp * kSlots * Ring<D>::kSlotElements;
+  __nv_bfloat16* queries =
+      shared + kWarps * kSlots * Ring<D>::kSlotElements + warp * 2 * Ring<D>::kQueryElements;
+  if (lane < kSlots) barrier_init(&barriers[warp][lane]);
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  __syncwarp();
+
+  const HeadShape& shape = a.shape;
+  const int group = shape.heads / shape.kv_heads, tiles_of_rows = row_tiles(shape);
+  const int slices = shape.kv_heads * tiles_of_rows;
+  const int total = *a.work.count * slices;
+  const int64_t query_stride = static_cast<int64_t>(shape.heads + 2 * shape.kv_heads) * D;
+  const int64_t block_stride = static_cast<int64_t>(shape.kv_heads) * kBlock * D;
+  const float scale_log2 = shape.scale * kLog2e;
+
+  // Neighbouring items go to different multiprocessors.
+  int work = blockIdx.x + gridDim.x * warp, fetched = 0;
+  SpanItem loaded;  // what is being loaded; no tiles: nothing is left
+  int block = 0;    // lane i: block i of its span
+  const auto fetch = [&] {
+    loaded.tiles = 0;
+    for (; work < total && loaded.tiles == 0; work += gridDim.x * kWarps) {
+      const int2 at = a.work.items[work / slices];
+      loaded = span_item(shape, at.x, at.y, work % slices, a.rows.contexts[at.x]);
+    }
+    if (loaded.tiles > 0) {
+      const int index = min(loaded.span * (kSpan / kBlock) + lane % (kSpan / kBlock),
+                            (loaded.context - 1) / kBlock);
+      block = a.rows.tables[static_cast<int64_t>(loaded.row) * a.rows.table_stride + index];
+    }
+    if (lane == 0) {
+      pending[warp][fetched % 4] =
+          make_int4(loaded.row, loaded.span, loaded.slice, loaded.tiles > 0 ? loaded.context : 0);
+    }
+    ++fetched;
+    __syncwarp();
+  };
+
+  // What is loaded next: step 2t brings the keys of a tile, the first of an item its queries too;
+  // 2t + 1 brings the values.
+  fetch();
+  int load_step = 0, load_slot = 0, load_queries = 0;
+  const auto load = [&] {
+    if (loaded.tiles == 0) return;
+    uint64_t* barrier = &barriers[warp][load_slot];
+    const int tile = loaded.tile_begin + load_step / 2;
+    const int last = (loaded.context - 1) / kBlock;
+    const int pieces = min(kPieces, last + 1 - tile * kPieces);
+    const bool with_queries = load_step == 0;
+    constexpr uint32_t kPieceBytes = kBlock * D * sizeof(__nv_bfloat16);
+    const uint32_t query_bytes = loaded.rows * D * sizeof(__nv_bfloat16);
+    if (lane == 0) {
+      barrier_expect(barrier, pieces * kPieceBytes + (with_queries ? query_bytes : 0));
+    }
+    const int64_t at = __shfl_sync(kAll, block, (tile * kPieces + lane) % (kSpan / kBlock));
+    __syncwarp();
+    if (lane < pieces) {
+      const __nv_bfloat16* from = (load_step % 2 == 0 ? a.keys : a.values) + at * block_stride +
+                                  static_cast<int64_t>(loaded.head) * kBlock * D;
+      bulk_copy(slots + load_slot * Ring<D>::kSlotElements + lane * kBlock * D, from, kPieceBytes,
+                barrier);
+    }
+    if (lane == kPieces && with_queries) {
+      bulk_copy(queries + load_queries * Ring<D>::kQueryElements,
+                a.qkv + loaded.row * query_stride +
+                    static_cast<int64_t>(loaded.head * group + loaded.first_row) * D,
+                query_bytes, barrier);
+    }
+    load_slot = load_slot + 1 == kSlots ? 0 : load_slot + 1;
+    if (++load_step == 2 * loaded.tiles) {
+      fetch();
+      load_step = 0;
+      load_queries ^= 1;
+    }
+  };
+  int slot = 0, use_queries = 0;
+  uint32_t parity = 0;
+  const auto wait = [&] { barrier_wait(&barriers[warp][slot], parity); };
+  const auto release = [&] {  // the slot is read: fill it anew
+    __syncwarp();
+    load();
+    if (++slot == kSlots) slot = 0, parity ^= 1;
+  };
+#pragma unroll 1
+  for (int i = 0; i < kSlots; ++i) load();
+
+  for (int begun = 0;; ++begun) {
+    const int4 next = pending[warp][begun % 4];
+    if (next.w == 0) break;
+    const SpanItem item = span_item(shape, next.x, next.y, next.z, next.w);
+    Queries<D> q;
+    float o[kParts][kEach][4] = {};
+    float m[2] = {negative_infinity(), negative_infinity()}, l[2] = {0.0f, 0.0f};
+    for (int t = 0; t < item.tiles; ++t) {
+      const int key = (item.tile_begin + t) * kTile;
+      const int to = min(kTile, item.context - key), start = max(0, item.from - key);
+      wait();
+      if (t == 0) {
+        const __nv_bfloat16* from = queries + use_queries * Ring<D>::kQueryElements + 8 * j;
+#pragma unroll
+        for (int c = 0; c < D / 32; ++c) {
+          q.low[c] = g < item.rows ? load16(from + g * D + 32 * c) : make_uint4(0, 0, 0, 0);
+          q.high[c] = g + 8 < item.rows ? load16(from + (g + 8) * D + 32 * c) : make_uint4(0, 0, 0, 0);
+        }
+      }
+      const __nv_bfloat16* keys = slots + slot * Ring<D>::kSlotElements;
+      uint32_t p[4][4];
+      const TileSums sums = tile_scores<D>(
+          q, [&](int token, int element) { return load16(keys + token * D + element); },
+          {start, to, start, to}, scale_log2, p);
+      release();
+      const Merge f[2] = {merge_sums(m[0], l[0], sums.m[0], sums.l[0]),
+                          merge_sums(m[1], l[1], sums.m[1], sums.l[1])};
+      wait();
+      const __nv_bfloat16* values = slots + slot * Ring<D>::kSlotElements;
+#pragma unroll
+      for (int v = 0; v < kParts; ++v) {
+        float part[kEach][4];
+        tile_values<D>(
+            p,
+            [&](int token) {
+              return load_values<D>(values + token * D + v * kColumns<D> + kEach * g, token < to);
+            },
+            part);
+#pragma unroll
+        for (int i = 0; i < kEach; ++i) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) o[v][i][e] = merged(f[e / 2], o[v][i][e], part[i][e]);
+        }
+      }
+      release();
+    }
+
+    const int first_span = item.from / kSpan, spans = (item.context - 1) / kSpan + 1 - first_span;
+    bool write = true;
+    if (spans > 1) {
+      // Partial results: [slot][slice][D / 2 floats of each of 32 lanes], then m and l of 16 rows.
+      const int64_t base = static_cast<int64_t>(a.work.slots[item.row]);
+      float* partial = a.work.partial;
+      float2* sums = reinterpret_cast<float2*>(
+          partial + static_cast<int64_t>(a.work.capacity) * slices * kRows * D);
+      const auto place = [&](int s) { return (base + s) * slices + item.slice; };
+      const bool high = item.rows > 8;
+      float4* mine = reinterpret_cast<float4*>(partial + place(item.span) * kRows * D) + lane;
+#pragma unroll
+      for (int v = 0; v < kParts; ++v) {
+#pragma unroll
+        for (int i = 0; i < kEach; i += 2) {
+          const float(&x)[4] = o[v][i], (&y)[4] = o[v][i + 1];
+          const int at = (v * kEach + i) / 2 * 32;
+          __stcg(mine + at, make_float4(x[0], x[1], y[0], y[1]));
+          if (high) __stcg(mine + at + kRows * D / 8, make_float4(x[2], x[3], y[2], y[3]));
+        }
+      }
+      if (j == 0) {
+        __stcg(sums + place(item.span) * kRows + g, make_float2(m[0], l[0]));
+        __stcg(sums + place(item.span) * kRows + g + 8, make_float2(m[1], l[1]));
+      }
+      __threadfence();
+      __syncwarp();
+      int32_t* arrived = a.work.arrived + static_cast<int64_t>(item.row) * slices + item.slice;
+      int before = 0;
+      if (lane == 0) before = atomicAdd(arrived, 1);
+      write = __shfl_sync(kAll, before, 0) == spans - 1;
+      if (write) {  // the last to come merges all in their order
+        if (lane == 0) *arrived = 0;
+        __threadfence();
+        m[0] = m[1] = negative_infinity();
+        l[0] = l[1] = 0.0f;
+#pragma unroll
+        for (int v = 0; v < kParts; ++v) {
+#pragma unroll
+          for (int i = 0; i < kEach; ++i) o[v][i][0] = o[v][i][1] = o[v][i][2] = o[v][i][3] = 0.0f;
+        }
+#pragma unroll 2
+        for (int s = first_span; s < first_span + spans; ++s) {
+          const float2 low = __ldcg(sums + place(s) * kRows + g),
+                       up = __ldcg(sums + place(s) * kRows + g + 8);
+          const float4* from = reinterpret_cast<const float4*>(partial + place(s) * kRows * D) + lane;
+          const Merge f[2] = {merge_sums(m[0], l[0], low.x, low.y),
+                              merge_sums(m[1], l[1], up.x, up.y)};
+#pragma unroll
+          for (int v = 0; v < kParts; ++v) {
+#pragma unroll
+            for (int i = 0; i < kEach; i += 2) {
+              const int at = (v * kEach + i) / 2 * 32;
+              float(&x)[4] = o[v][i], (&y)[4] = o[v][i + 1];
+              const float4 z = __ldcg(from + at);
+              x[0] = merged(f[0], x[0], z.x), x[1] = merged(f[0], x[1], z.y);
+              y[0] = merged(f[0], y[0], z.z), y[1] = merged(f[0], y[1], z.w);
+              if (high) {
+                const float4 w = __ldcg(from + at + kRows * D / 8);
+                x[2] = merged(f[1], x[2], w.x), x[3] = merged(f[1], x[3], w.y);
+                y[2] = merged(f[1], y[2], w.z), y[3] = merged(f[1], y[3], w.w);
+              }
+            }
+          }
+        }
+      }
+    }
+    if (write) {
+      __nv_bfloat16* out =
+          a.out + (static_cast<int64_t>(item.row) * shape.heads + item.head * group +
+                   item.first_row + g) * D;
+      write_rows<D>(o, l, g < item.rows ? out : nullptr, g + 8 < item.rows ? out + 8 * D : nullptr);
+    }
+    use_queries ^= 1;
+  }
+}
+
+// One thread block makes the list: all full spans, then each row's last span; and a place for the
+// partial results of rows with several.
+__global__ void plan_kernel(const DecodeRows rows, const DecodeWork work) {
+  __shared__ int32_t warp_full[32], warp_tail[32], warp_slots[32];
+  __shared__ int32_t base_full, base_tail, base_slots, all_full;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  int32_t mine = 0;
+  for (int row = threadIdx.x; row < rows.batch; row += blockDim.x) {
+    mine += max(0, rows.contexts[row] - 1) / kSpan;
+  }
+  for (int step = 16; step > 0; step /= 2) mine += __shfl_xor_sync(kAll, mine, step);
+  if (lane == 0) warp_full[warp] = mine;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    all_full = 0;
+    for (int w = 0; w < warps; ++w) all_full += warp_full[w];
+    base_full = base_slots = 0;
+    base_tail = all_full;
+  }
+  __syncthreads();
+  for (int first = 0; first < rows.batch; first += blockDim.x) {
+    const int row = first + threadIdx.x;
+    const int context = row < rows.batch ? rows.contexts[row] : 0;
+    const int32_t full = max(0, context - 1) / kSpan, tail = context > 0 ? 1 : 0,
+                  slots = full > 0 ? full + 1 : 0;
+    int32_t f = full, t = tail, s = slots;  // inclusive sums over the warp
+    for (int step = 1; step < 32; step *= 2) {
+      const int32_t df = __shfl_up_sync(kAll, f, step), dt = __shfl_up_sync(kAll, t, step),
+                    ds = __shfl_up_sync(kAll, s, step);
+      if (lane >= step) f += df, t += dt, s += ds;
+    }
+    if (lane == 31) warp_full[warp] = f, warp_tail[warp] = t, warp_slots[warp] = s;
+    __syncthreads();
+    int32_t at_full = base_full + f - full, at_tail = base_tail + t - tail,
+            at_slot = base_slots + s - slots;
+    for (int w = 0; w < warp; ++w) {
+      at_full += warp_full[w], at_tail += warp_tail[w], at_slot += warp_slots[w];
+    }
+    if (row < rows.batch) work.slots[row] = at_slot;
+    for (int i = 0; i < full; ++i) {
+      if (at_full + i < work.capacity) work.items[at_full + i] = make_int2(row, i);
+    }
+    if (tail && at_tail < work.capacity) work.items[at_tail] = make_int2(row, full);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (int w = 0; w < warps; ++w) {
+        base_full += warp_full[w], base_tail += warp_tail[w], base_slots += warp_slots[w];
+      }
+    }
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) *work.count = min(base_tail, work.capacity);
+}
+
+// ---- prefill and training
+// ------------------------------------------------------------------------
+
+struct PrefillArguments {
+  HeadShape shape;
+  const PrefillItem* items;
+  const int32_t* tables;
+  int32_t table_stride;
+  const __nv_bfloat16 *qkv, *keys, *values;
+  __nv_bfloat16* out;
+  float* lse;
+};
+
+// Where a sequence's keys and values of one head lie, in pieces of 16 tokens.
+template <bool kPaged>
+struct KeyValues {
+  const __nv_bfloat16 *keys, *values;  // token 0; paged: of block 0 of the cache
+  const int32_t* table;                // paged
+  int64_t block_stride, token_stride;  // in elements
+
+  __device__ int64_t piece(int index) const {
+    return (kPaged ? static_cast<int64_t>(table[index]) : static_cast<int64_t>(index)) *
+           block_stride;
+  }
+};
+
+// Each warp by itself: 16 rows (token * group + head in group) against all keys that they see.
+template <int D, bool kPaged>
+__global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const PrefillArguments a) {
+  extern __shared__ float sums_before[];
+  constexpr int kEach = kColumns<D> / 8, kParts = D / kColumns<D>;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, j = lane % 4;
+  const PrefillItem item = a.items[blockIdx.x];
+  const HeadShape& shape = a.shape;
+  const int head = blockIdx.y, group = shape.heads / shape.kv_heads;
+  const int64_t stride = static_cast<int64_t>(shape.heads + 2 * shape.kv_heads) * D;
+  const int rows = item.query_length * group, first = item.first + kRows * warp;
+  if (first >= rows) return;
+
+  const int place[2] = {first + g, first + g + 8};
+  int limit[2];        // keys that the row sees
+  int64_t element[2];  // of the row in out
+  const __nv_bfloat16* query[2];
+  bool real[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    real[r] = place[r] < rows;
+    const int token = min(place[r], rows - 1) / group, h = min(place[r], rows - 1) % group;
+    limit[r] = real[r] ? item.context - item.query_length + token + 1 : 0;
+    const int64_t t = item.query_begin + token;
+    element[r] = (t * shape.heads + head * group + h) * D;
+    query[r] = a.qkv + t * stride + static_cast<int64_t>(head * group + h) * D + 8 * j;
+  }
+  const int most = item.context - item.query_length + min(first + kRows - 1, rows - 1) / group + 1;
+  const int least = item.context - item.query_length + first / group + 1;
+
+  KeyValues<kPaged> kv;
+  if constexpr (kPaged) {
+    kv = {a.keys + static_cast<int64_t>(head) * kBlock * D,
+          a.values + static_cast<int64_t>(head) * kBlock * D,
+          a.tables + static_cast<int64_t>(item.source) * a.table_stride,
+          static_cast<int64_t>(shape.kv_heads) * kBlock * D, D};
+  } else {
+    const __nv_bfloat16* row = a.qkv + item.source * stride;
+    kv = {row + static_cast<int64_t>(shape.heads + head) * D,
+          row + static_cast<int64_t>(shape.heads + shape.kv_heads + head) * D, nullptr,
+          kBlock * stride, stride};
+  }
+
+  Queries<D> q;
+#pragma unroll
+  for (int c = 0; c < D / 32; ++c) {
+    q.low[c] = real[0] ? load16(query[0] + 32 * c) : make_uint4(0, 0, 0, 0);
+    q.high[c] = real[1] ? load16(query[1] + 32 * c) : make_uint4(0, 0, 0, 0);
+  }
+
+  const int from = first_key(least, shape.window), spans = (most - 1) / kSpan + 1;
+  float o[kParts][kEach][4];
+  float m[2] = {negative_infinity(), negative_infinity()}, l[2] = {0.0f, 0.0f};
+  // The spans before, [element][lane]: touched once a span.
+  float* before = sums_before + warp * kRows * D + lane;
+  float m_before[2] = {negative_infinity(), negative_infinity()}, l_before[2] = {0.0f, 0.0f};
+  bool any_before = false;
+  for (int span = from / kSpan; span < spans; ++span) {
+    m[0] = m[1] = negative_infinity();
+    l[0] = l[1] = 0.0f;
+#pragma unroll
+    for (int v = 0; v < kParts; ++v) {
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) o[v][i][0] = o[v][i][1] = o[v][i][2] = o[v][i][3] = 0.0f;
+    }
+    const int tile_end = min((span + 1) * kSpanTiles, (most + kTile - 1) / kTile);
+    for (int tile = max(span * kSpanTiles, from / kTile); tile < tile_end; ++tile) {
+      const int key = tile * kTile, valid = min(kTile, most - key);
+      int64_t piece[kPieces];
+#pragma unroll
+      for (int u = 0; u < kPieces; ++u) {
+        piece[u] = kv.piece(min(tile * kPieces + u, (most - 1) / kBlock));
+      }
+      const auto offset = [&](int token) {
+        return piece[token / kBlock] + (token % kBlock) * kv.token_stride;
+      };
+      const Visible see{max(0, first_key(limit[0], shape.window) - key), min(kTile, limit[0] - key),
+                        max(0, first_key(limit[1], shape.window) - key),
+                        min(kTile, limit[1] - key)};
+      uint32_t p[4][4];
+      const TileSums sums = tile_scores<D>(
+          q,
+          [&](int token, int e) {
+            return token < valid ? load16(kv.keys + offset(token) + e) : make_uint4(0, 0, 0, 0);
+          },
+          see, shape.scale * kLog2e, p);
+      const Merge f[2] = {merge_sums(m[0], l[0], sums.m[0], sums.l[0]),
+                          merge_sums(m[1], l[1], sums.m[1], sums.l[1])};
+#pragma unroll
+      for (int v = 0; v < kParts; ++v) {
+        float part[kEach][4];
+        tile_values<D>(
+            p,
+            [&](int token) {
+              return load_values<D>(kv.values + offset(token) + v * kColumns<D> + kEach * g,
+                                    token < valid);
+            },
+            part);
+#pragma unroll
+        for (int i = 0; i < kEach; ++i) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) o[v][i][e] = merged(f[e / 2], o[v][i][e], part[i][e]);
+        }
+      }
+    }
+    if (span + 1 == spans && !any_before) break;
+    const Merge f[2] = {merge_sums(m_before[0], l_before[0], m[0], l[0]),
+                        merge_sums(m_before[1], l_before[1], m[1], l[1])};
+#pragma unroll
+    for (int v = 0; v < kParts; ++v) {
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          float* at = before + 32 * ((v * kEach + i) * 4 + e);
+          o[v][i][e] = merged(f[e / 2], any_before ? *at : 0.0f, o[v][i][e]);
+          *at = o[v][i][e];
+        }
+      }
+    }
+    any_before = true;
+    m[0] = m_before[0], m[1] = m_before[1];
+    l[0] = l_before[0], l[1] = l_before[1];
+  }
+  write_rows<D>(o, l, real[0] ? a.out + element[0] : nullptr, real[1] ? a.out + element[1] : nullptr);
+  if (a.lse != nullptr && j == 0) {
+    if (real[0]) a.lse[element[0] / D] = (m[0] + log2f(l[0])) * kLn2;
+    if (real[1]) a.lse[element[1] / D] = (m[1] + log2f(l[1])) * kLn2;
+  }
+}
+
+// ---- the plain kernels: any head size, float32 or bf16
+// -------------------------------------------
+
+__device__ float to_float(float x) { return x; }
+__device__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ void store(float* p, float x) { *p = x; }
+__device__ void store(__nv_bfloat16* p, float x) { *p = __float2bfloat16_rn(x); }
+
+constexpr int kPlainColumns = 8;  // of 32: heads up to 256
+
+// One warp, one row of one head: 32 keys at a time, one to a lane, merged in order.
+template <class T, class At>
+__device__ void plain_row(const T* query, const T* keys, const T* values, const At& key_at,
+                          int limit, int window, int d, float scale, T* out, float* lse) {
+  const int lane = threadIdx.x % 32;
+  float o[kPlainColumns] = {}, m = negative_infinity(), l = 0.0f;
+  const int from = first_key(limit, window);
+  for (int base = from / 32 * 32; base < limit; base += 32) {
+    const int key = base + lane;
+    const bool seen = key >= from && key < limit;
+    float s = 0.0f;
+    if (seen) {
+      const T* k = keys + key_at(key);
+      for (int i = 0; i < d; ++i) s = __fmaf_rn(to_float(query[i]), to_float(k[i]), s);
+    }
+    s = seen ? __fmul_rn(s, scale * kLog2e) : negative_infinity();
+    float top = s;
+    for (int step = 16; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(kAll, top, step));
+    const float p = exp2f(__fsub_rn(s, top));
+    float sum = p;
+    for (int step = 16; step > 0; step /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(kAll, sum, step));
+    const Merge f = merge_sums(m, l, top, sum);
+    float t[kPlainColumns] = {};
+    const int count = min(32, limit - base);
+    for (int i = 0; i < count; ++i) {
+      const float weight = __shfl_sync(kAll, p, i);
+      const T* v = values + key_at(base + i);
+      for (int c = 0; c < kPlainColumns; ++c) {
+        if (lane + 32 * c < d) t[c] = __fmaf_rn(weight, to_float(v[lane + 32 * c]), t[c]);
+      }
+    }
+    for (int c = 0; c < kPlainColumns; ++c) o[c] = merged(f, o[c], t[c]);
+  }
+  for (int c = 0; c < kPlainColumns; ++c) {
+    if (lane + 32 * c < d) store(out + lane + 32 * c, o[c] / l);
+  }
+  if (lse != nullptr && lane == 0) *lse = (m + log2f(l)) * kLn2;
+}
+
+template <class T>
+struct PagedKeys {  // element of a key's head in the cache
+  const int32_t* table;
+  int64_t kv_heads, head, d;
+  __device__ int64_t operator()(int key) const {
+    return ((table[key / kBlock] * kv_heads + head) * kBlock + key % kBlock) * d;
+  }
+};
+
+template <class T>
+__global__ void plain_decode_kernel(const HeadShape s, const DecodeRows rows, const T* qkv,
+                                    const T* keys, const T* values, T* out) {
+  const int64_t work = blockIdx.x * static_cast<int64_t>(blockDim.x / 32) + threadIdx.x / 32;
+  const int64_t row = work / s.heads, h = work % s.heads;
+  if (row >= rows.batch || rows.contexts[row] == 0) return;
+  const int64_t d = s.head_dim;
+  const PagedKeys<T> at{rows.tables + row * rows.table_stride, s.kv_heads,
+                        h / (s.heads / s.kv_heads), d};
+  plain_row(qkv + (row * (s.heads + 2 * s.kv_heads) + h) * d, keys, values, at, rows.contexts[row],
+            s.window, s.head_dim, s.scale, out + (row * s.heads + h) * d,
+            static_cast<float*>(nullptr));
+}
+
+template <class T, bool kPaged>
+__global__ void plain_prefill_kernel(const HeadShape s, const PrefillItem* items,
+                                     const int32_t* tables, int32_t table_stride, const T* qkv,
+                                     const T* keys, const T* values, T* out, float* lse) {
+  const PrefillItem item = items[blockIdx.x];
+  const int64_t head = blockIdx.y, d = s.head_dim;
+  const int group = s.heads / s.kv_heads;
+  const int end = min(item.first + kPrefillRows, item.query_length * group);
+  const int64_t stride = (s.heads + 2 * s.kv_heads) * d;
+  for (int place = item.first + threadIdx.x / 32; place < end; place += blockDim.x / 32) {
+    const int token = place / group;
+    const int64_t t = item.query_begin + token, h = head * group + place % group;
+    const int limit = item.context - item.query_length + token + 1;
+    float* row_lse = lse != nullptr ? lse + t * s.heads + h : nullptr;
+    const T* query = qkv + t * stride + h * d;
+    T* to = out + (t * s.heads + h) * d;
+    if constexpr (kPaged) {
+      const PagedKeys<T> at{tables + static_cast<int64_t>(item.source) * table_stride, s.kv_heads,
+                            head, d};
+      plain_row(query, keys, values, at, limit, s.window, s.head_dim, s.scale, to, row_lse);
+    } else {
+      const T* row = qkv + item.source * stride;
+      const auto at = [stride](int key) { return key * stride; };
+      plain_row(query, row + (s.heads + head) * d, row + (s.heads + s.kv_heads + head) * d, at,
+                limit, s.window, s.head_dim, s.scale, to, row_lse);
+    }
+  }
+}
+
+template <int D>
+void launch_decode(const DecodeArguments& a, cudaStream_t stream) {
+  static const int processors = [] {
+    cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         Ring<D>::kBytes);
+    int device = 0, count = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+    return count;
+  }();
+  const int most = a.work.capacity * a.shape.kv_heads * row_tiles(a.shape);
+  decode_kernel<D><<<std::min(most, processors), 32 * Ring<D>::kWarps, Ring<D>::kBytes, stream>>>(a);
+}
+
+template <int D>
+void launch_prefill(const PrefillArguments& a, int32_t count, cudaStream_t stream) {
+  constexpr int kBytes = kPrefillWarps * kRows * D * static_cast<int>(sizeof(float));
+  static const bool once = [] {
+    for (auto* kernel : {prefill_kernel<D, true>, prefill_kernel<D, false>}) {
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+    }
+    return true;
+  }();
+  (void)once;
+  const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>(a.shape.kv_heads));
+  if (a.tables != nullptr) {
+    prefill_kernel<D, true><<<grid, 32 * kPrefillWarps, kBytes, stream>>>(a);
+  } else {
+    prefill_kernel<D, false><<<grid, 32 * kPrefillWarps, kBytes, stream>>>(a);
+  }
+}
+
+template <class T>
+void launch_plain_prefill(const HeadShape& shape, const PrefillItem* items, int32_t count,
+                          const int32_t* tables, int32_t table_stride, const void* qkv,
+                          const void* keys, const void* values, void* out, float* lse,
+                          cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>(shape.kv_heads));
+  const auto launch = [&](auto kernel) {
+    kernel<<<grid, 256, 0, stream>>>(shape, items, tables, table_stride,
+                                     static_cast<const T*>(qkv), static_cast<const T*>(keys),
+                                     static_cast<const T*>(values), static_cast<T*>(out), lse);
+  };
+  if (tables != nullptr) {
+    launch(plain_prefill_kernel<T, true>);
+  } else {
+    launch(plain_prefill_kernel<T, false>);
+  }
+}
+
+template <class T>
+void launch_plain_decode(const HeadShape& shape, const DecodeRows& rows, const void* qkv,
+                         const void* keys, const void* values, void* out, cudaStream_t stream) {
+  const int64_t warps = static_cast<int64_t>(rows.batch) * shape.heads;
+  plain_decode_kernel<T><<<static_cast<unsigned>((warps + 7) / 8), 256, 0, stream>>>(
+      shape, rows, static_cast<const T*>(qkv), static_cast<const T*>(keys),
+      static_cast<const T*>(values), static_cast<T*>(out));
+}
+
+}  // namespace
+
+bool has_tensor_core_attention(Type type, int32_t head_dim) {
+  return type == Type::bf16 &&
+         (head_dim == 32 || head_dim == 64 || head_dim == 96 || head_dim == 128 || head_dim == 256);
+}
+
+int64_t decode_partial_floats(const HeadShape& shape, int64_t capacity) {
+  return capacity * shape.kv_heads * row_tiles(shape) * kRows * (shape.head_dim + 2);
+}
+
+void plan_decode(const DecodeRows& rows, const DecodeWork& work, cudaStream_t stream) {
+  plan_kernel<<<1, 256, 0, stream>>>(rows, work);
+}
+
+void decode_attention(Type type, const HeadShape& shape, const DecodeRows& rows,
+                      const DecodeWork& work, const void* qkv, const void* keys, const void* values,
+                      void* out, cudaStream_t stream) {
+  if (!has_tensor_core_attention(type, shape.head_dim)) {
+    (type == Type::bf16 ? launch_plain_decode<__nv_bfloat16> : launch_plain_decode<float>)(
+        shape, rows, qkv, keys, values, out, stream);
+    return;
+  }
+  const DecodeArguments a{shape,
+                          rows,
+                          work,
+                          static_cast<const __nv_bfloat16*>(qkv),
+                          static_cast<const __nv_bfloat16*>(keys),
+                          static_cast<const __nv_bfloat16*>(values),
+                          static_cast<__nv_bfloat16*>(out)};
+  switch (shape.head_dim) {
+    case 32:
+      return launch_decode<32>(a, stream);
+    case 64:
+      return launch_decode<64>(a, stream);
+    case 96:
+      return launch_decode<96>(a, stream);
+    case 128:
+      return launch_decode<128>(a, stream);
+    default:
+      return launch_decode<256>(a, stream);
+  }
+}
+
+void prefill_attention(Type type, const HeadShape& shape, const PrefillItem* items, int32_t count,
+                       const int32_t* tables, int32_t table_stride, const void* qkv,
+                       const void* keys, const void* values, void* out, float* lse,
+                       cudaStream_t stream) {
+  if (count == 0) return;
+  if (!has_tensor_core_attention(type, shape.head_dim)) {
+    (type == Type::bf16 ? launch_plain_prefill<__nv_bfloat16> : launch_plain_prefill<float>)(
+        shape, items, count, tables, table_stride, qkv, keys, values, out, lse, stream);
+    return;
+  }
+  const PrefillArguments a{shape,
+                           items,
+                           tables,
+                           table_stride,
+                           static_cast<const __nv_bfloat16*>(qkv),
+                           static_cast<const __nv_bfloat16*>(keys),
+                           static_cast<const __nv_bfloat16*>(values),
+                           static_cast<__nv_bfloat16*>(out),
+                           lse};
+  switch (shape.head_dim) {
+    case 32:
+      return launch_prefill<32>(a, count, stream);
+    case 64:
+      return launch_prefill<64>(a, count, stream);
+    case 96:
+      return launch_prefill<96>(a, count, stream);
+    case 128:
+      return launch_prefill<128>(a, count, stream);
+    default:
+      return launch_prefill<256>(a, count, stream);
+  }
+}
+
+}  // namespace hone::kernels::cuda

@@ -1,0 +1,58 @@
+// What the tests of the GPU's kernels share: memory on the device, bf16 on the host, the skip.
+#pragma once
+#ifdef HONE_WITH_CUDA
+#include <cuda_runtime_api.h>
+
+#include <bit>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace hone::kernels {
+
+inline void skip_without_gpu() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) SKIP("no GPU");
+}
+
+inline void wait_for_gpu() {
+  REQUIRE(cudaGetLastError() == cudaSuccess);
+  REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+}
+
+template <class T>
+class OnDevice {
+ public:
+  explicit OnDevice(const std::vector<T>& host) : size_(host.size()) {
+    REQUIRE(cudaMalloc(&data_, (size_ + 1) * sizeof(T)) == cudaSuccess);
+    REQUIRE(cudaMemcpy(data_, host.data(), size_ * sizeof(T), cudaMemcpyHostToDevice) ==
+            cudaSuccess);
+  }
+  OnDevice(const OnDevice&) = delete;
+  ~OnDevice() { cudaFree(data_); }
+  T* get() const { return static_cast<T*>(data_); }
+  std::vector<T> host() const {
+    std::vector<T> copy(size_);
+    REQUIRE(cudaMemcpy(copy.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost) ==
+            cudaSuccess);
+    return copy;
+  }
+
+ private:
+  size_t size_;
+  void* data_ = nullptr;
+};
+
+// bf16 as its bits.
+using Half = uint16_t;
+inline Half to_half(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  return static_cast<Half>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+inline float from_half(Half x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
+constexpr Half kNanHalf = 0x7FC0;
+
+}  // namespace hone::kernels
+#endif

@@ -101,8 +101,8 @@ __device__ TileSums tile_scores(const Queries<D>& q, const Keys& keys, const Vis
       }
     }
   }
-  const bool cut = see.from_low > 0 || see.from_high > 0 || see.to_low < kTile ||
-                   see.to_high < kTile;
+  const bool cut =
+      see.from_low > 0 || see.from_high > 0 || see.to_low < kTile || see.to_high < kTile;
 #pragma unroll
   for (int t = 0; t < 8; ++t) {
 #pragma unroll
@@ -255,10 +255,10 @@ __device__ void barrier_init(uint64_t* barrier) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)));
 }
 __device__ void barrier_expect(uint64_t* barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                   shared_address(barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
 }
 __device__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
   asm volatile(
@@ -301,7 +301,8 @@ __device__ SpanItem span_item(const HeadShape& shape, int row, int span, int sli
   item.rows = min(kRows, group - item.first_row);
   item.from = first_key(context, shape.window);
   item.tile_begin = max(span * kSpanTiles, item.from / kTile);
-  item.tiles = max(0, min((span + 1) * kSpanTiles, (context + kTile - 1) / kTile) - item.tile_begin);
+  item.tiles =
+      max(0, min((span + 1) * kSpanTiles, (context + kTile - 1) / kTile) - item.tile_begin);
   return item;
 }
 
@@ -415,7 +416,8 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
 #pragma unroll
         for (int c = 0; c < D / 32; ++c) {
           q.low[c] = g < item.rows ? load16(from + g * D + 32 * c) : make_uint4(0, 0, 0, 0);
-          q.high[c] = g + 8 < item.rows ? load16(from + (g + 8) * D + 32 * c) : make_uint4(0, 0, 0, 0);
+          q.high[c] =
+              g + 8 < item.rows ? load16(from + (g + 8) * D + 32 * c) : make_uint4(0, 0, 0, 0);
         }
       }
       const __nv_bfloat16* keys = slots + slot * Ring<D>::kSlotElements;
@@ -452,8 +454,8 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
       // Partial results: [slot][slice][D / 2 floats of each of 32 lanes], then m and l of 16 rows.
       const int64_t base = static_cast<int64_t>(a.work.slots[item.row]);
       float* partial = a.work.partial;
-      float2* sums = reinterpret_cast<float2*>(
-          partial + static_cast<int64_t>(a.work.capacity) * slices * kRows * D);
+      float2* sums = reinterpret_cast<float2*>(partial + static_cast<int64_t>(a.work.capacity) *
+                                                             slices * kRows * D);
       const auto place = [&](int s) { return (base + s) * slices + item.slice; };
       const bool high = item.rows > 8;
       float4* mine = reinterpret_cast<float4*>(partial + place(item.span) * kRows * D) + lane;
@@ -491,7 +493,8 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
         for (int s = first_span; s < first_span + spans; ++s) {
           const float2 low = __ldcg(sums + place(s) * kRows + g),
                        up = __ldcg(sums + place(s) * kRows + g + 8);
-          const float4* from = reinterpret_cast<const float4*>(partial + place(s) * kRows * D) + lane;
+          const float4* from =
+              reinterpret_cast<const float4*>(partial + place(s) * kRows * D) + lane;
           const Merge f[2] = {merge_sums(m[0], l[0], low.x, low.y),
                               merge_sums(m[1], l[1], up.x, up.y)};
 #pragma unroll
@@ -514,9 +517,9 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
       }
     }
     if (write) {
-      __nv_bfloat16* out =
-          a.out + (static_cast<int64_t>(item.row) * shape.heads + item.head * group +
-                   item.first_row + g) * D;
+      __nv_bfloat16* out = a.out + (static_cast<int64_t>(item.row) * shape.heads +
+                                    item.head * group + item.first_row + g) *
+                                       D;
       write_rows<D>(o, l, g < item.rows ? out : nullptr, g + 8 < item.rows ? out + 8 * D : nullptr);
     }
     use_queries ^= 1;
@@ -727,7 +730,8 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
     m[0] = m_before[0], m[1] = m_before[1];
     l[0] = l_before[0], l[1] = l_before[1];
   }
-  write_rows<D>(o, l, real[0] ? a.out + element[0] : nullptr, real[1] ? a.out + element[1] : nullptr);
+  write_rows<D>(o, l, real[0] ? a.out + element[0] : nullptr,
+                real[1] ? a.out + element[1] : nullptr);
   if (a.lse != nullptr && j == 0) {
     if (real[0]) a.lse[element[0] / D] = (m[0] + log2f(l[0])) * kLn2;
     if (real[1]) a.lse[element[1] / D] = (m[1] + log2f(l[1])) * kLn2;
@@ -846,7 +850,8 @@ void launch_decode(const DecodeArguments& a, cudaStream_t stream) {
     return count;
   }();
   const int most = a.work.capacity * a.shape.kv_heads * row_tiles(a.shape);
-  decode_kernel<D><<<std::min(most, processors), 32 * Ring<D>::kWarps, Ring<D>::kBytes, stream>>>(a);
+  decode_kernel<D>
+      <<<std::min(most, processors), 32 * Ring<D>::kWarps, Ring<D>::kBytes, stream>>>(a);
 }
 
 template <int D>
@@ -874,9 +879,9 @@ void launch_plain_prefill(const HeadShape& shape, const PrefillItem* items, int3
                           cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>(shape.kv_heads));
   const auto launch = [&](auto kernel) {
-    kernel<<<grid, 256, 0, stream>>>(shape, items, tables, table_stride,
-                                     static_cast<const T*>(qkv), static_cast<const T*>(keys),
-                                     static_cast<const T*>(values), static_cast<T*>(out), lse);
+    kernel<<<grid, 256, 0, stream>>>(shape, items, tables, table_stride, static_cast<const T*>(qkv),
+                                     static_cast<const T*>(keys), static_cast<const T*>(values),
+                                     static_cast<T*>(out), lse);
   };
   if (tables != nullptr) {
     launch(plain_prefill_kernel<T, true>);
@@ -913,8 +918,8 @@ void decode_attention(Type type, const HeadShape& shape, const DecodeRows& rows,
                       const DecodeWork& work, const void* qkv, const void* keys, const void* values,
                       void* out, cudaStream_t stream) {
   if (!has_tensor_core_attention(type, shape.head_dim)) {
-    (type == Type::bf16 ? launch_plain_decode<__nv_bfloat16> : launch_plain_decode<float>)(
-        shape, rows, qkv, keys, values, out, stream);
+    (type == Type::bf16 ? launch_plain_decode<__nv_bfloat16>
+                        : launch_plain_decode<float>)(shape, rows, qkv, keys, values, out, stream);
     return;
   }
   const DecodeArguments a{shape,
@@ -944,8 +949,9 @@ void prefill_attention(Type type, const HeadShape& shape, const PrefillItem* ite
                        cudaStream_t stream) {
   if (count == 0) return;
   if (!has_tensor_core_attention(type, shape.head_dim)) {
-    (type == Type::bf16 ? launch_plain_prefill<__nv_bfloat16> : launch_plain_prefill<float>)(
-        shape, items, count, tables, table_stride, qkv, keys, values, out, lse, stream);
+    (type == Type::bf16 ? launch_plain_prefill<__nv_bfloat16>
+                        : launch_plain_prefill<float>)(shape, items, count, tables, table_stride,
+                                                       qkv, keys, values, out, lse, stream);
     return;
   }
   const PrefillArguments a{shape,

@@ -48,6 +48,10 @@ struct DecodeWork {
   float* partial;    // decode_partial_floats(...) of it
   int32_t capacity;  // of items and of slots: at least B + keys of all rows / kSpanKeys, rounded up
 };
+struct DecodeStep {
+  DecodeRows rows;
+  DecodeWork work;
+};
 int64_t decode_partial_floats(const HeadShape& shape, int64_t capacity);
 void plan_decode(const DecodeRows& rows, const DecodeWork& work, cudaStream_t stream);
 

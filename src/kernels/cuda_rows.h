@@ -37,9 +37,14 @@ struct PrepareHeads {
   const float *cos, *sin;
   const void *query_norm, *key_norm;  // [D] or null
   float eps;
+  bool back;  // rotates by the negative angle: the gradient's way
   void *keys, *values;
   HeadShape shape;
 };
 void prepare_heads(Type type, const PrepareHeads& call, int64_t rows, cudaStream_t stream);
+
+// y [M, N] of `type` = bias (bf16, [N], or null) + the sum of parts [count][M][N], added in order.
+void add_pieces(const float* parts, int64_t count, const void* bias, Type type, void* y,
+                int64_t rows, int64_t columns, cudaStream_t stream);
 
 }  // namespace hone::kernels::cuda

@@ -230,7 +230,8 @@ __global__ void prepare_kernel(const PrepareHeads a, int64_t rows) {
       high = from_float<T>(__fmul_rn(__fmul_rn(to_float(high), inverse), to_float(norm[i + half])));
     }
     if (a.cos != nullptr) {
-      const float c = a.cos[position * half + i], s = a.sin[position * half + i];
+      const float c = a.cos[position * half + i], t = a.sin[position * half + i];
+      const float s = a.back ? -t : t;
       const float p = to_float(low), q = to_float(high);
       low = from_float<T>(__fmaf_rn(p, c, -__fmul_rn(q, s)));
       high = from_float<T>(__fmaf_rn(q, c, __fmul_rn(p, s)));
@@ -239,6 +240,17 @@ __global__ void prepare_kernel(const PrepareHeads a, int64_t rows) {
     x[i + half] = high;
     if (cached != nullptr) cached[i] = low, cached[i + half] = high;
   }
+}
+
+template <class T>
+__global__ void add_pieces_kernel(const float* parts, int64_t count, const __nv_bfloat16* bias,
+                                  T* y, int64_t all, int64_t columns) {
+  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (i >= all) return;
+  float sum = parts[i];
+  for (int64_t p = 1; p < count; ++p) sum = __fadd_rn(sum, parts[p * all + i]);
+  if (bias != nullptr) sum = __fadd_rn(sum, to_float(bias[i % columns]));
+  y[i] = from_float<T>(sum);
 }
 
 template <class T>
@@ -292,8 +304,8 @@ void add_rms_norm(Type type, const void* x, const void* delta, const void* weigh
                   void* sum, void* y, float* inv_rms, int64_t rows, int64_t width,
                   cudaStream_t stream) {
   if (rows == 0) return;
-  (type == Type::bf16 ? norm_rows<__nv_bfloat16> : norm_rows<float>)(
-      x, delta, weight, eps, sum, y, inv_rms, rows, width, stream);
+  (type == Type::bf16 ? norm_rows<__nv_bfloat16> : norm_rows<float>)(x, delta, weight, eps, sum, y,
+                                                                     inv_rms, rows, width, stream);
 }
 
 void swiglu(Type type, const void* gate_up, void* y, int64_t rows, int64_t width,
@@ -316,6 +328,20 @@ void prepare_heads(Type type, const PrepareHeads& call, int64_t rows, cudaStream
     prepare_kernel<__nv_bfloat16><<<blocks, 256, 0, stream>>>(call, rows);
   } else {
     prepare_kernel<float><<<blocks, 256, 0, stream>>>(call, rows);
+  }
+}
+
+void add_pieces(const float* parts, int64_t count, const void* bias, Type type, void* y,
+                int64_t rows, int64_t columns, cudaStream_t stream) {
+  const int64_t all = rows * columns;
+  const auto blocks = static_cast<unsigned>((all + 255) / 256);
+  const auto* b = static_cast<const __nv_bfloat16*>(bias);
+  if (type == Type::bf16) {
+    add_pieces_kernel<<<blocks, 256, 0, stream>>>(parts, count, b, static_cast<__nv_bfloat16*>(y),
+                                                  all, columns);
+  } else {
+    add_pieces_kernel<<<blocks, 256, 0, stream>>>(parts, count, b, static_cast<float*>(y), all,
+                                                  columns);
   }
 }
 

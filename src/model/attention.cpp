@@ -7,33 +7,13 @@
 
 #include "base/error.h"
 #include "kernels/cpu_kernels.h"
+#include "model/attention_plan.h"
+#include "model/cuda_ops.h"
 #include "model/ops.h"
 
 namespace hone {
 
 using at::Tensor;
-
-// On the CPU, training runs through the same paged kernel as sampling, over a cache that lives as
-// long as the layer: each segment gets blocks of its own, full blocks of its prefix are shared, and
-// the prefix's last, partly filled block is copied in front of the segment's own tokens.
-// On CUDA, without a varlen kernel for the dtype, sequences are padded to a rectangle.
-struct AttentionPlan {
-  // CPU
-  std::vector<kernels::AttentionSequence> sequences;
-  std::vector<std::vector<int32_t>> tables;
-  std::vector<int64_t> slots;                      // [T] training only
-  std::vector<int64_t> copied_rows, copied_slots;  // the prefixes' tails
-  int64_t blocks = 0;
-  // CUDA
-  Tensor cumulative;  // [S + 1] int32
-  int64_t longest = 0;
-  Tensor query_rows;  // [S, Q] rows of the batch (padding: 0)
-  Tensor key_rows;    // [S, L] rows of the batch, or slots of the cache
-  Tensor distance;    // [S, 1, Q, L] int64: how far back a key lies; negative: in the future
-  // Masks of the windows that layers have: [S, 1, Q, L] bool, may attend
-  std::vector<std::pair<int64_t, Tensor>> masks;
-  Tensor flat;  // [T] place of each row in [S * Q]
-};
 
 namespace ops {
 namespace {
@@ -170,7 +150,8 @@ const float* data(const Tensor& t) { return t.const_data_ptr<float>(); }
 struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
   static Tensor forward(AutogradContext* ctx, const Tensor& input, const ForwardBatch* batch,
                         const AttentionShape& shape, const RopeTable* rope) {
-    const auto [h, g, d, scale, window] = shape;
+    const int64_t h = shape.heads, g = shape.kv_heads, d = shape.head_dim, window = shape.window;
+    const double scale = shape.scale;
     const AttentionPlan& plan = *batch->plan;
     const int64_t t = input.size(0), stride = (h + 2 * g) * d;
     const Tensor qkv = rope ? input.clone() : input;  // rotated; kept for the backward pass
@@ -255,7 +236,8 @@ struct Rotate : torch::autograd::Function<Rotate> {
 // Sampling on the CPU; qkv is rotated in place. D is a multiple of 16.
 Tensor paged_cpu(Tensor qkv, const ForwardBatch& batch, int64_t layer, const AttentionShape& shape,
                  const RopeTable* rope) {
-  const auto [h, g, d, scale, window] = shape;
+  const int64_t h = shape.heads, g = shape.kv_heads, d = shape.head_dim, window = shape.window;
+  const double scale = shape.scale;
   const AttentionPlan& plan = *batch.plan;
   const int64_t t = qkv.size(0), stride = (h + 2 * g) * d;
   float* q = qkv.data_ptr<float>();
@@ -323,9 +305,11 @@ Tensor padded_attention(const Tensor& q, const Tensor& keys, const Tensor& value
   return out.transpose(1, 2).reshape({s * n, q.size(1), values.size(2)}).index_select(0, plan.flat);
 }
 
-Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
-                      const AttentionShape& shape, const RopeTable* rope) {
-  const auto [h, g, d, scale, window] = shape;
+// Training on CUDA.
+Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, const AttentionShape& shape,
+                      const RopeTable* rope) {
+  const int64_t h = shape.heads, g = shape.kv_heads, d = shape.head_dim, window = shape.window;
+  const double scale = shape.scale;
   const int64_t t = qkv.size(0);
   AttentionPlan& plan = *batch.plan;
   const Tensor rows = qkv.view({t, h + 2 * g, d});
@@ -346,12 +330,7 @@ Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, int64_t laye
         0.0, true, false, std::optional<double>(scale), left, right);
     return std::get<0>(result).narrow(2, 0, d).reshape({t, h * d});
   }
-  if (!batch.cache) return padded_attention(q, k, v, plan, scale, window).reshape({t, h * d});
-  Tensor keys = batch.cache->keys[static_cast<size_t>(layer)];
-  Tensor values = batch.cache->values[static_cast<size_t>(layer)];
-  keys.index_copy_(0, batch.slots, k);
-  values.index_copy_(0, batch.slots, v);
-  return padded_attention(q, keys, values, plan, scale, window).reshape({t, h * d});
+  return padded_attention(q, k, v, plan, scale, window).reshape({t, h * d});
 }
 
 void make_plan(const Tensor& x, const ForwardBatch& batch) {
@@ -380,16 +359,21 @@ Tensor rotate(const Tensor& x, const ForwardBatch& batch, int64_t heads, const R
 Tensor attention_over_latents(const Tensor& q, const Tensor& keys, int64_t value_width,
                               const ForwardBatch& batch, int64_t layer, double scale) {
   make_plan(q, batch);
-  Tensor cached = batch.cache->keys[static_cast<size_t>(layer)];  // [slots, 1, W]
+  Tensor cached =
+      batch.cache->keys[static_cast<size_t>(layer)].view({-1, 1, keys.size(1)});  // [slots, 1, W]
   cached.index_copy_(0, batch.slots, keys.unsqueeze(1));
   return padded_attention(q, cached, cached.narrow(2, 0, value_width), *batch.plan, scale, 0);
 }
 
 Tensor attention(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
                  const AttentionShape& shape, const RopeTable* rope) {
+#ifdef HONE_WITH_CUDA
+  if (qkv.is_cuda() && batch.cache) return cuda::paged_attention(qkv, batch, layer, shape, rope);
+  if (qkv.is_cuda() && shape.exact) return cuda::exact_attention(qkv, batch, shape, rope);
+#endif
   make_plan(qkv, batch);
   return qkv.is_cpu() ? attention_cpu(qkv, batch, layer, shape, rope)
-                      : attention_cuda(qkv, batch, layer, shape, rope);
+                      : attention_cuda(qkv, batch, shape, rope);
 }
 
 }  // namespace ops

@@ -12,13 +12,17 @@
 
 namespace hone {
 
+namespace kernels::cuda {
+struct DecodeStep;
+}
+
 using kernels::AttentionSegment;
 constexpr int64_t kBlockTokens = kernels::kBlockTokens;
 
 // The key/value cache of all layers, in blocks of kBlockTokens tokens.
 //   CPU:  keys [L][blocks][G][D][16], values [L][blocks][G][16][D] float32 (see cpu_kernels.h);
 //         D is rounded up to a multiple of 16
-//   CUDA: keys, values [L][blocks * 16][G][D] in the model's dtype
+//   CUDA: keys, values [L][blocks][G][16][D] in the model's dtype
 // Latent attention has one head as wide as the compressed token (ModelConfig::cache_width); on CUDA
 // its values are not stored apart.
 struct KvCache {
@@ -42,7 +46,6 @@ struct RoutingRecord {
   at::Tensor segment;  // [T]: of each token; made by the first sparse layer
 };
 
-// What attention derives from a batch once and uses in every layer (attention.cpp).
 struct AttentionPlan;
 
 struct ForwardBatch {
@@ -58,6 +61,9 @@ struct ForwardBatch {
   KvCache* cache = nullptr;
   at::Tensor slots;  // [T] int64: block * 16 + offset
   std::vector<PagedSequence> sequences;
+  // On CUDA, in place of `sequences`: every row is one new token, and who reads what lies on the
+  // device, so that the pass can be captured and repeated.
+  const kernels::cuda::DecodeStep* decode = nullptr;
 
   RoutingRecord* routing = nullptr;  // filled in if given
 

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/cpu_kernels.h"
+#include "model/cuda_ops.h"
 #include "model/matmul.h"
 
 namespace hone::ops {
@@ -48,18 +49,37 @@ struct Embed : FunctionOf<Embed> {
   }
 };
 
+// x W^T + bias; the bias is added before the result is rounded where the GPU's product can.
+Tensor biased_product(const Tensor& x, const Parameter& w, const Parameter* bias) {
+#ifdef HONE_WITH_CUDA
+  if (x.is_cuda() && x.scalar_type() == at::kBFloat16) {
+    return cuda::linear(x, w.value, bias ? std::optional<Tensor>(bias->value) : std::nullopt,
+                        w.exact(), at::kBFloat16);
+  }
+#endif
+  const Tensor y = product(x, w);
+  return bias ? y + bias->value : y;
+}
+
 struct Linear : FunctionOf<Linear> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight,
+                        const Parameter* bias) {
     ctx->save_for_backward({x});
     save_parameter(ctx, weight);
-    return product(x, *weight);
+    ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
+    return biased_product(x, *weight, bias);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const Tensor x = ctx->get_saved_variables()[0];
     const Parameter& w = saved_parameter(ctx);
+    const auto* bias = reinterpret_cast<const Parameter*>(ctx->saved_data["bias"].toInt());
     const Tensor d = dy[0].contiguous();
+    if (bias) {
+      Tensor grad = bias->grad;
+      grad.add_(d.sum(0, false, at::kFloat));
+    }
     add_weight_gradient(d, x, w);
-    return {product_transposed(d, w), Tensor()};
+    return {product_transposed(d, w), Tensor(), Tensor()};
   }
 };
 
@@ -74,7 +94,11 @@ struct RmsNorm : FunctionOf<RmsNorm> {
                         static_cast<float>(eps), y.data_ptr<float>(), inv_rms.data_ptr<float>(),
                         x.size(0), x.size(1));
     } else {
-      std::tie(y, inv_rms) = at::_fused_rms_norm(x, {x.size(1)}, weight->value, eps);
+#ifdef HONE_WITH_CUDA
+      const cuda::Norm norm = cuda::add_rms_norm(x, {}, weight->value, eps);
+      y = norm.normed;
+      inv_rms = norm.inv_rms;
+#endif
     }
     ctx->save_for_backward({x, inv_rms});
     save_parameter(ctx, weight);
@@ -95,30 +119,20 @@ struct RmsNorm : FunctionOf<RmsNorm> {
                                  x.size(1));
     } else {
       Tensor dw;
-      std::tie(dx, dw) =
-          at::_fused_rms_norm_backward(d, x, {x.size(1)}, inv_rms, w.value, {true, true});
+      std::tie(dx, dw) = at::_fused_rms_norm_backward(d, x, {x.size(1)}, inv_rms.unsqueeze(1),
+                                                      w.value, {true, true});
       grad.add_(dw);
     }
     return {dx, Tensor(), Tensor()};
   }
 };
 
-// Adds a vector to every row.
-struct AddBias : FunctionOf<AddBias> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* bias) {
-    save_parameter(ctx, bias);
-    return x + bias->value;
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list dy) {
-    Tensor grad = saved_parameter(ctx).grad;
-    grad.add_(dy[0].sum(0, false, at::kFloat));
-    return {dy[0], Tensor()};
-  }
-};
-
 struct Swiglu : FunctionOf<Swiglu> {
   static Tensor forward(AutogradContext* ctx, const Tensor& gate_up) {
     ctx->save_for_backward({gate_up});
+#ifdef HONE_WITH_CUDA
+    if (gate_up.is_cuda()) return cuda::swiglu(gate_up);
+#endif
     const int64_t f = gate_up.size(1) / 2;
     Tensor y = at::empty({gate_up.size(0), f}, gate_up.options());
     kernels::swiglu(gate_up.const_data_ptr<float>(), y.data_ptr<float>(), gate_up.size(0), f);
@@ -127,6 +141,9 @@ struct Swiglu : FunctionOf<Swiglu> {
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const Tensor gate_up = ctx->get_saved_variables()[0];
     const Tensor d = dy[0].contiguous();
+#ifdef HONE_WITH_CUDA
+    if (d.is_cuda()) return {cuda::swiglu_backward(d, gate_up)};
+#endif
     Tensor dx = at::empty_like(gate_up);
     kernels::swiglu_backward(d.const_data_ptr<float>(), gate_up.const_data_ptr<float>(),
                              dx.data_ptr<float>(), gate_up.size(0), gate_up.size(1) / 2);
@@ -198,7 +215,11 @@ int64_t head_rows(const Tensor& hidden, int64_t vocab) {
 
 Tensor chunk_logits(const Tensor& hidden, const Parameter& head) {
   if (hidden.is_cpu() || hidden.scalar_type() == at::kFloat) return product(hidden, head);
-  return at::mm(hidden, head.value.t(), at::kFloat);
+#ifdef HONE_WITH_CUDA
+  return cuda::linear(hidden, head.value, std::nullopt, head.exact(), at::kFloat);
+#else
+  return product(hidden, head).to(at::kFloat);
+#endif
 }
 
 struct LogProbFunction : FunctionOf<LogProbFunction> {
@@ -282,21 +303,29 @@ Tensor embed(const Tensor& tokens, const Parameter& weight) {
 }
 
 Tensor linear(const Tensor& x, const Parameter& weight, const Parameter* bias) {
-  const bool training = at::GradMode::is_enabled();
-  const Tensor y = training ? Linear::apply(x, &weight) : product(x, weight);
-  if (!bias) return y;
-  return training ? AddBias::apply(y, bias) : y + bias->value;
+  return at::GradMode::is_enabled() ? Linear::apply(x, &weight, bias)
+                                    : biased_product(x, weight, bias);
 }
 
 Tensor rms_norm(const Tensor& x, const Parameter& weight, double eps) {
   return RmsNorm::apply(x.contiguous(), &weight, eps);
 }
 
-Tensor gated(const Tensor& gate_up, Activation activation) {
-  if (gate_up.is_cpu()) {
-    return activation == Activation::silu ? Swiglu::apply(gate_up)
-                                          : Gated::apply(gate_up, activation);
+ResidualNorm add_rms_norm(const Tensor& x, const Tensor& delta, const Parameter& weight,
+                          double eps) {
+#ifdef HONE_WITH_CUDA
+  if (x.is_cuda() && delta.defined() && !at::GradMode::is_enabled()) {
+    const cuda::Norm norm = cuda::add_rms_norm(x, delta, weight.value, eps);
+    return {norm.sum, norm.normed};
   }
+#endif
+  const Tensor sum = delta.defined() ? x + delta : x;
+  return {sum, rms_norm(sum, weight, eps)};
+}
+
+Tensor gated(const Tensor& gate_up, Activation activation) {
+  if (activation == Activation::silu) return Swiglu::apply(gate_up);
+  if (gate_up.is_cpu()) return Gated::apply(gate_up, activation);
   const int64_t f = gate_up.size(1) / 2;
   return activate(gate_up.narrow(1, 0, f), activation) * gate_up.narrow(1, f, f);
 }

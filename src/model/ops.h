@@ -1,6 +1,6 @@
 // The operations a Transformer is made of: on the CPU the exact kernels of src/kernels, on CUDA
-// LibTorch's. Each records itself for autograd; gradients of weights are added to Parameter::grad
-// by the backward pass, they do not flow through the graph.
+// those of cuda_ops.h and LibTorch's. Each records itself for autograd; gradients of weights are
+// added to Parameter::grad by the backward pass, they do not flow through the graph.
 //
 // Shapes: T tokens, C hidden width, H query heads, G key/value heads, D head size, F feed-forward
 // width, V vocabulary.
@@ -23,6 +23,13 @@ at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter*
 // x [T, C] -> [T, C]; x * rsqrt(mean(x^2) + eps) * weight, in float32.
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps);
 
+// sum = x + delta (delta undefined: x), normed = rms_norm(sum).
+struct ResidualNorm {
+  at::Tensor sum, normed;
+};
+ResidualNorm add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const Parameter& weight,
+                          double eps);
+
 // gate_up [T, 2F] -> [T, F]: activation(gate) * up.
 at::Tensor gated(const at::Tensor& gate_up, Activation activation);
 
@@ -42,6 +49,10 @@ struct AttentionShape {
   int64_t heads, kv_heads, head_dim;
   double scale;    // of the scores, before the softmax
   int64_t window;  // keys that a query sees, its own included; 0: all
+  // CUDA: norms of every query and key head, where they are not applied yet; over the cache only.
+  const Parameter *query_norm = nullptr, *key_norm = nullptr;
+  double eps = 0;      // of these norms
+  bool exact = false;  // CUDA: training attends in the sampler's order of operations
 };
 // qkv [T, (H + 2G) D] -> [T, H D]: rotates queries and keys (rope null: they are already), writes
 // keys and values to the cache where the batch has one, attends.

@@ -144,6 +144,7 @@ Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : c
     m.norm = weights_.add_vector({{p + "shared_head.norm.weight", c.hidden}});
     predictors_.push_back(m);
   }
+  weights_.set_exact(place.exact);
   weights_.allocate(place.device, place.dtype, place.trainable);
 }
 
@@ -175,8 +176,11 @@ int64_t longest_context(const ForwardBatch& batch) {
 }  // namespace
 
 const ops::RopeTable& Transformer::rope_for(const ForwardBatch& batch) const {
+  return reserve_positions(longest_context(batch));
+}
+
+const ops::RopeTable& Transformer::reserve_positions(int64_t needed) const {
   const ModelConfig& c = config_;
-  const int64_t needed = longest_context(batch);
   if (needed > rope_.positions()) {
     const auto power = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(needed)));
     const int64_t turned = c.latent.kv_rank > 0 ? c.latent.rotary : c.head_dim;
@@ -194,10 +198,17 @@ at::Tensor Transformer::attend(const at::Tensor& x, const Block& b, const Forwar
     mixed = ops::latent_attention(x, b.latent, c, batch, layer, rope);
   } else {
     at::Tensor qkv = ops::linear(x, *b.qkv, b.qkv_bias);
-    if (c.head_norms) qkv = norm_heads(qkv, c, *b.query_norm, *b.key_norm);
-    const int64_t window = layer < c.layers ? c.window(layer) : 0;
-    mixed = ops::attention(qkv, batch, layer,
-                           {c.heads, c.kv_heads, c.head_dim, c.softmax_scale(), window}, &rope);
+    ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.softmax_scale(),
+                              layer < c.layers ? c.window(layer) : 0};
+    shape.exact = weights_.exact();
+    if (c.head_norms && x.is_cuda() && batch.cache) {
+      shape.query_norm = b.query_norm;
+      shape.key_norm = b.key_norm;
+      shape.eps = c.rms_eps;
+    } else if (c.head_norms) {
+      qkv = norm_heads(qkv, c, *b.query_norm, *b.key_norm);
+    }
+    mixed = ops::attention(qkv, batch, layer, shape, &rope);
   }
   return ops::linear(mixed, *b.output, b.output_bias);
 }
@@ -207,27 +218,28 @@ at::Tensor Transformer::feed_forward(const at::Tensor& x, const FeedForward& f) 
   return ops::linear(ops::gated(gate_up, config_.activation), *f.down, f.down_bias);
 }
 
-at::Tensor Transformer::run_block(const at::Tensor& input, const Block& b,
-                                  const ForwardBatch& batch, int64_t layer) const {
+Transformer::Stream Transformer::run_block(const Stream& stream, const Block& b,
+                                           const ForwardBatch& batch, int64_t layer) const {
   const ModelConfig& c = config_;
-  const at::Tensor normed = ops::rms_norm(input, *b.attention_norm, c.rms_eps);
-  const at::Tensor x = input + scaled(attend(normed, b, batch, layer), c.residual_scale);
-  const at::Tensor y = ops::rms_norm(x, *b.mlp_norm, c.rms_eps);
+  const auto [x, normed] = ops::add_rms_norm(stream.x, stream.delta, *b.attention_norm, c.rms_eps);
+  const at::Tensor attended = scaled(attend(normed, b, batch, layer), c.residual_scale);
+  const auto [sum, y] = ops::add_rms_norm(x, attended, *b.mlp_norm, c.rms_eps);
   at::Tensor out;
   if (b.mlp.gate_up) out = feed_forward(y, b.mlp);
   if (b.experts.router) {
     const at::Tensor chosen = ops::experts(y, b.experts, c, batch);
     out = out.defined() ? chosen + out : chosen;
   }
-  return x + scaled(out, c.residual_scale);
+  return {sum, scaled(out, c.residual_scale)};
 }
 
 at::Tensor Transformer::forward(const ForwardBatch& batch) const {
-  at::Tensor x = scaled(ops::embed(batch.tokens, *embedding_), config_.embedding_scale);  // [T, C]
+  Stream s{scaled(ops::embed(batch.tokens, *embedding_), config_.embedding_scale), {}};  // [T, C]
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    x = run_block(x, blocks_[static_cast<size_t>(layer)], batch, layer);
+    s = run_block(s, blocks_[static_cast<size_t>(layer)], batch, layer);
   }
-  return scaled(ops::rms_norm(x, *final_norm_, config_.rms_eps), config_.logit_scale);
+  return scaled(ops::add_rms_norm(s.x, s.delta, *final_norm_, config_.rms_eps).normed,
+                config_.logit_scale);
 }
 
 at::Tensor Transformer::predict_ahead(const at::Tensor& hidden, const at::Tensor& next_tokens,
@@ -236,8 +248,8 @@ at::Tensor Transformer::predict_ahead(const at::Tensor& hidden, const at::Tensor
   const double eps = config_.rms_eps;
   const at::Tensor tokens = ops::rms_norm(ops::embed(next_tokens, *embedding_), *m.token_norm, eps);
   const at::Tensor joined = at::cat({tokens, ops::rms_norm(hidden, *m.hidden_norm, eps)}, 1);
-  const at::Tensor x = run_block(ops::linear(joined, *m.join), m.block, batch, config_.layers);
-  return ops::rms_norm(x, *m.norm, eps);
+  const Stream s = run_block({ops::linear(joined, *m.join), {}}, m.block, batch, config_.layers);
+  return ops::add_rms_norm(s.x, s.delta, *m.norm, eps).normed;
 }
 
 std::vector<Parameter*> Transformer::selection_biases() const {
@@ -301,7 +313,7 @@ KvCache Transformer::make_cache(int64_t blocks) const {
       cache.keys.push_back(at::empty({blocks, heads, padded, kBlockTokens}, options));
       cache.values.push_back(at::empty({blocks, heads, kBlockTokens, padded}, options));
     } else {
-      cache.keys.push_back(at::zeros({blocks * kBlockTokens, heads, width}, options));
+      cache.keys.push_back(at::zeros({blocks, heads, kBlockTokens, width}, options));
       if (c.latent.kv_rank == 0) cache.values.push_back(at::zeros_like(cache.keys.back()));
     }
   }

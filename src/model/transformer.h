@@ -17,6 +17,9 @@ struct ModelPlace {
   at::Device device = at::Device(at::kCPU);
   at::ScalarType dtype = at::kFloat;  // of `value`: float32 on the CPU
   bool trainable = false;
+  // CUDA: a row's bits do not depend on its batch, and sampling and training give the same
+  // (README, exactness). Always so on the CPU.
+  bool exact = false;
 };
 
 class Transformer {
@@ -37,6 +40,8 @@ class Transformer {
   void initialize(uint64_t seed);
 
   KvCache make_cache(int64_t blocks) const;
+  // Positions that the rotary table holds from now on; it moves when it grows.
+  const ops::RopeTable& reserve_positions(int64_t positions) const;
 
   // Hidden states of the multi-token-prediction module that predicts the token after next: row t
   // of `hidden` (from `forward`, [T, C]) with next_tokens[t], the token at t + 1, gives the row
@@ -82,8 +87,13 @@ class Transformer {
   at::Tensor attend(const at::Tensor& x, const Block& block, const ForwardBatch& batch,
                     int64_t layer) const;
   at::Tensor feed_forward(const at::Tensor& x, const FeedForward& mlp) const;
-  at::Tensor run_block(const at::Tensor& x, const Block& block, const ForwardBatch& batch,
-                       int64_t layer) const;
+  // The residual stream between blocks: what the last one added waits to be summed, with the norm
+  // that follows.
+  struct Stream {
+    at::Tensor x, delta;  // [T, C]
+  };
+  Stream run_block(const Stream& stream, const Block& block, const ForwardBatch& batch,
+                   int64_t layer) const;
 
   ModelConfig config_;
   WeightArena weights_;

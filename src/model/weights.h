@@ -50,6 +50,7 @@ struct Parameter {
   // whole only if it has one part.
   const float* packed(int64_t part = kWhole) const;             // for y = x W^T
   const float* packed_transposed(int64_t part = kWhole) const;  // for dx = dy W
+  bool exact() const;                                           // WeightArena::exact
 
  private:
   friend class WeightArena;
@@ -105,6 +106,9 @@ class WeightArena {
   // value = share from.value + (1 - share) value; 1 copies.
   void mix_values(const WeightArena& from, double share);
   uint64_t version() const { return version_; }
+  // CUDA: products whose rows do not depend on how many rows there are.
+  bool exact() const { return exact_; }
+  void set_exact(bool exact) { exact_ = exact; }
 
   std::deque<Parameter>& parameters() { return parameters_; }
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
@@ -128,6 +132,9 @@ class WeightArena {
   at::Tensor master_, value_, grad_, fixed_;
   int64_t numel_ = 0, fixed_numel_ = 0;
   uint64_t version_ = 1;
+  bool exact_ = false;
 };
+
+inline bool Parameter::exact() const { return arena->exact(); }
 
 }  // namespace hone

@@ -144,16 +144,16 @@ struct Scene {
     }
     capacity = std::max<int64_t>(capacity, 1);
     const OnDevice<T> d_qkv(qkv), d_keys(keys), d_values(values);
-    const OnDevice<T> out(std::vector<T>(lengths.size() * shape.heads * shape.head_dim, nan_of<T>()));
+    const OnDevice<T> out(
+        std::vector<T>(lengths.size() * shape.heads * shape.head_dim, nan_of<T>()));
     const OnDevice<int32_t> d_lengths(lengths), d_tables(tables);
     const OnDevice<int2> items((std::vector<int2>(capacity)));
     const OnDevice<int32_t> count(std::vector<int32_t>{0}), slots(std::vector<int32_t>(batch, 0)),
         arrived(std::vector<int32_t>(batch * shape.heads, 0));
     const OnDevice<float> partial(Floats(cuda::decode_partial_floats(shape, capacity)));
     const cuda::DecodeRows on_device{d_lengths.get(), d_tables.get(), stride, batch};
-    const cuda::DecodeWork work{items.get(),   count.get(),
-                                slots.get(),   arrived.get(),
-                                partial.get(), static_cast<int32_t>(capacity)};
+    const cuda::DecodeWork work{items.get(),   count.get(),   slots.get(),
+                                arrived.get(), partial.get(), static_cast<int32_t>(capacity)};
     cuda::plan_decode(on_device, work, nullptr);
     for (int layer = 0; layer < 2; ++layer) {  // the second finds what the first left
       cuda::decode_attention(kType<T>, shape, on_device, work, d_qkv.get(), d_keys.get(),
@@ -183,8 +183,7 @@ struct Scene {
     const int64_t out_rows = paged ? count : n;
     const OnDevice<PrefillItem> d_items(items);
     const OnDevice<T> d_qkv(qkv), d_keys(keys), d_values(values);
-    const OnDevice<T> out(
-        std::vector<T>(out_rows * shape.heads * shape.head_dim, nan_of<T>()));
+    const OnDevice<T> out(std::vector<T>(out_rows * shape.heads * shape.head_dim, nan_of<T>()));
     const OnDevice<float> lse(Floats(out_rows * shape.heads, NAN));
     const OnDevice<int32_t> d_tables(tables);
     cuda::prefill_attention(kType<T>, shape, d_items.get(), static_cast<int32_t>(items.size()),
@@ -192,8 +191,7 @@ struct Scene {
                             d_values.get(), out.get(), lse.get(), nullptr);
     wait_for_gpu();
     Prefilled result{out.host(), lse.host()};
-    result.out.erase(result.out.begin(),
-                     result.out.end() - count * shape.heads * shape.head_dim);
+    result.out.erase(result.out.begin(), result.out.end() - count * shape.heads * shape.head_dim);
     result.lse.erase(result.lse.begin(), result.lse.end() - count * shape.heads);
     return result;
   }

@@ -1,0 +1,207 @@
+// Matrix products on the GPU through cuBLASLt.
+//
+// Exact products: the kernels of one family (cuBLASLt's algorithm 66, warpgroup MMA) add the
+// products of a row in the order of K whatever their tile, unless K is split; measured over the
+// shapes and batch sizes in BENCHMARKS.md, and tested. Other algorithms are not taken.
+#ifdef HONE_WITH_CUDA
+#include <ATen/ATen.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cublasLt.h>
+
+#include <bit>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "base/error.h"
+#include "kernels/cuda_rows.h"
+#include "model/cuda_ops.h"
+
+namespace hone::ops::cuda {
+namespace {
+
+using at::Tensor;
+
+constexpr size_t kWorkspace = size_t{64} << 20;
+constexpr int kWarpgroupAlgorithm = 66;
+// A K this long leaves most of the GPU idle at small M unless it is cut.
+constexpr int64_t kLongK = 12288, kPieceOfK = 4096;
+
+void check(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS) {
+    throw RunError(cat("cuBLASLt: ", what, " failed with status ", static_cast<int>(status)));
+  }
+}
+
+struct Shape {
+  int64_t m, n, k, pieces;
+  bool exact, bias, float_out;
+  auto key() const { return std::tuple(m, n, k, pieces, exact, bias, float_out); }
+};
+
+// Rounded up so that the number of plans stays small.
+int64_t bucket(int64_t m) {
+  if (m <= 64) return m;
+  if (m <= 512) return (m + 31) / 32 * 32;
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(m)));
+}
+
+// Row-major y = x w^T is column-major y^T [N, M] = w [N, K] x^T [K, M].
+struct Layouts {
+  cublasLtMatmulDesc_t operation = nullptr;
+  cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
+
+  Layouts(const Shape& s, int64_t m, int64_t x_stride, const void* bias) {
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
+    if (s.bias) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_16BF);
+      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    }
+    const int64_t piece = s.k / s.pieces;
+    make(w, CUDA_R_16BF, piece, s.n, s.k, piece, s.pieces);
+    make(x, CUDA_R_16BF, piece, m, x_stride, piece, s.pieces);
+    make(y, s.float_out ? CUDA_R_32F : CUDA_R_16BF, s.n, m, s.n, m * s.n, s.pieces);
+  }
+  Layouts(const Layouts&) = delete;
+  ~Layouts() {
+    cublasLtMatrixLayoutDestroy(w);
+    cublasLtMatrixLayoutDestroy(x);
+    cublasLtMatrixLayoutDestroy(y);
+    cublasLtMatmulDescDestroy(operation);
+  }
+
+ private:
+  template <class T>
+  void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value), "attribute");
+  }
+  static void make(cublasLtMatrixLayout_t& layout, cudaDataType type, int64_t rows, int64_t columns,
+                   int64_t stride, int64_t batch_stride, int64_t batch) {
+    check(cublasLtMatrixLayoutCreate(&layout, type, rows, columns, stride), "layout");
+    if (batch == 1) return;
+    const auto count = static_cast<int32_t>(batch);
+    check(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                           sizeof count),
+          "batch");
+    check(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                           &batch_stride, sizeof batch_stride),
+          "batch stride");
+  }
+};
+
+int algorithm_id(const cublasLtMatmulAlgo_t& algorithm) {
+  int id = -1;
+  size_t written = 0;
+  cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id,
+                                       &written);
+  return id;
+}
+
+class Planner {
+ public:
+  cublasLtHandle_t handle() const { return handle_; }
+  void* workspace() const { return workspace_.data_ptr(); }
+
+  explicit Planner(at::Device device) {
+    check(cublasLtCreate(&handle_), "start");
+    workspace_ = at::empty({static_cast<int64_t>(kWorkspace)},
+                           at::TensorOptions().device(device).dtype(at::kByte));
+  }
+
+  const cublasLtMatmulAlgo_t& algorithm(Shape s, int64_t x_stride) {
+    s.m = bucket(s.m);
+    const std::lock_guard lock(mutex_);
+    const auto found = algorithms_.find(s.key());
+    if (found != algorithms_.end()) return found->second;
+    return algorithms_.emplace(s.key(), choose(s, x_stride)).first->second;
+  }
+
+ private:
+  // The first that cuBLASLt proposes. Exact: the first of the family if it is the best for this M,
+  // otherwise that of a larger M: for a small M and a long K the proposals without a split are poor.
+  cublasLtMatmulAlgo_t choose(const Shape& s, int64_t x_stride) const {
+    for (int64_t m = s.m; m <= std::max<int64_t>(s.m, 1024); m = std::max(2 * m, m + 32)) {
+      const Layouts layouts(s, m, x_stride, nullptr);
+      cublasLtMatmulPreference_t preference = nullptr;
+      check(cublasLtMatmulPreferenceCreate(&preference), "preference");
+      const uint32_t reductions =
+          s.exact ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
+      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                           &kWorkspace, sizeof kWorkspace);
+      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                           &reductions, sizeof reductions);
+      cublasLtMatmulHeuristicResult_t result{};
+      int count = 0;
+      const cublasStatus_t status =
+          cublasLtMatmulAlgoGetHeuristic(handle_, layouts.operation, layouts.w, layouts.x,
+                                         layouts.y, layouts.y, preference, 1, &result, &count);
+      cublasLtMatmulPreferenceDestroy(preference);
+      if (!s.exact) {
+        check(status, "choice of an algorithm");
+        return result.algo;
+      }
+      if (status == CUBLAS_STATUS_SUCCESS && count > 0 &&
+          algorithm_id(result.algo) == kWarpgroupAlgorithm) {
+        return result.algo;
+      }
+    }
+    throw UserError(cat("exact: cuBLASLt has no exact product of ", s.m, " x ", s.k, " x ", s.n,
+                        " on this GPU; leave exact off"));
+  }
+
+  cublasLtHandle_t handle_ = nullptr;
+  Tensor workspace_;
+  std::mutex mutex_;
+  std::map<decltype(Shape().key()), cublasLtMatmulAlgo_t> algorithms_;
+};
+
+Planner& planner(at::Device device) {
+  static std::mutex mutex;
+  static std::map<int, std::unique_ptr<Planner>> planners;
+  const std::lock_guard lock(mutex);
+  std::unique_ptr<Planner>& p = planners[device.index()];
+  if (!p) p = std::make_unique<Planner>(device);
+  return *p;
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bias, bool exact,
+              at::ScalarType out) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  const Tensor from = x.stride(1) == 1 ? x : x.contiguous();
+  Shape s{x.size(0), w.size(0), w.size(1), 1, exact, bias.has_value(), out == at::kFloat};
+  Tensor y = at::empty({s.m, s.n}, x.options().dtype(out));
+  if (s.m == 0) return y;
+  if (exact && s.k >= kLongK && s.k % (8 * (s.k / kPieceOfK)) == 0) s.pieces = s.k / kPieceOfK;
+  const bool cut = s.pieces > 1;
+  Tensor parts;
+  if (cut) {
+    s.float_out = true;
+    s.bias = false;
+    parts = at::empty({s.pieces, s.m, s.n}, x.options().dtype(at::kFloat));
+  }
+  Planner& p = planner(x.device());
+  const auto stream = c10::cuda::getCurrentCUDAStream().stream();
+  const cublasLtMatmulAlgo_t& algorithm = p.algorithm(s, from.stride(0));
+  const Layouts layouts(s, s.m, from.stride(0), s.bias ? bias->const_data_ptr() : nullptr);
+  const float one = 1, zero = 0;
+  void* to = cut ? parts.data_ptr() : y.data_ptr();
+  check(cublasLtMatmul(p.handle(), layouts.operation, &one, w.const_data_ptr(), layouts.w,
+                       from.const_data_ptr(), layouts.x, &zero, to, layouts.y, to, layouts.y,
+                       &algorithm, p.workspace(), kWorkspace, stream),
+        "product");
+  if (cut) {
+    kernels::cuda::add_pieces(parts.const_data_ptr<float>(), s.pieces,
+                              bias ? bias->const_data_ptr() : nullptr, type_of(y), y.data_ptr(),
+                              s.m, s.n, stream);
+  }
+  return y;
+}
+
+}  // namespace hone::ops::cuda
+#endif

@@ -1,0 +1,44 @@
+// The operations that run on the GPU's own kernels (src/kernels/*.cu): tensors in, tensors out.
+// Built where the CUDA toolkit is; without it only the CPU's operations exist.
+#pragma once
+
+#ifdef HONE_WITH_CUDA
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+#include "kernels/cuda_attention.h"
+#include "model/forward_batch.h"
+#include "model/ops.h"
+#include "model/weights.h"
+
+namespace hone::ops::cuda {
+
+kernels::cuda::Type type_of(const at::Tensor& x);
+
+// x [M, K] w [N, K] (+ bias [N]) -> [M, N] of type `out`, from bf16. With `exact`, a row's bits do
+// not depend on M: the products run over K in one order, or, where K is very long, over a fixed
+// number of pieces of it that are added in order.
+at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias,
+                  bool exact, at::ScalarType out);
+
+// sum = x + delta (delta undefined: x itself), normed = its norm times the weight; inv_rms [T]
+// float32.
+struct Norm {
+  at::Tensor sum, normed, inv_rms;
+};
+Norm add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
+                  double eps);
+
+at::Tensor swiglu(const at::Tensor& gate_up);
+at::Tensor swiglu_backward(const at::Tensor& dy, const at::Tensor& gate_up);
+
+// Attention of new tokens over the cache. qkv [T, (H + 2G) D] is normed and rotated in place.
+at::Tensor paged_attention(const at::Tensor& qkv, const ForwardBatch& batch, int64_t layer,
+                           const AttentionShape& shape, const RopeTable* rope);
+// Attention inside a training batch in the sampler's order of operations, with a gradient.
+at::Tensor exact_attention(const at::Tensor& qkv, const ForwardBatch& batch,
+                           const AttentionShape& shape, const RopeTable* rope);
+
+}  // namespace hone::ops::cuda
+#endif

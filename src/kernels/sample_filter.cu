@@ -31,9 +31,9 @@ __device__ __forceinline__ ChunkValues load_allowed(const Row& row, int chunk) {
   return v;
 }
 
-// Integers in the order of the floats, with one zero.
+// Integers in the order of the floats. -0 comes before 0; as thresholds they keep the same.
 __device__ __forceinline__ uint32_t ordered(float x) {
-  const uint32_t bits = __float_as_uint(__fadd_rn(x, 0.0f));
+  const uint32_t bits = __float_as_uint(x);
   return bits ^ (bits >> 31 != 0 ? 0xFFFFFFFFu : 0x80000000u);
 }
 __device__ __forceinline__ float unordered(uint32_t key) {
@@ -78,9 +78,8 @@ __device__ float select(const Row& row, const Weigher& weigh, const SamplingPara
   __shared__ uint64_t rest;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
   uint32_t prefix = 0;  // the digits chosen so far
-  uint64_t target =
-      0;           // what the logits with these digits are to weigh, with those above taken off
-  int below = 32;  // bits below them
+  int below = 32;       // bits below them
+  uint64_t target = 0;  // what is wanted, less what the logits with larger digits weigh
 #pragma unroll 1
   for (int digit = 0; digit < 3; ++digit) {
     const int width = digit < 2 ? kDigitBits : 32 - 2 * kDigitBits;

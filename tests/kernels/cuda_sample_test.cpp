@@ -187,11 +187,13 @@ Floats allowed(const Request& r, int64_t row, bool forbid) {
   return x;
 }
 
+// Every fifth is -infinity, and in the last row the first 1024 of more than that.
 Floats logits_with_holes(int64_t rows, int64_t vocab, uint64_t key, double scale) {
   Floats logits = random_floats(rows * vocab, key, scale);
   for (int64_t i = 3; i < rows * vocab; i += 5) {
     if (vocab > 1) logits[i] = -kInfinity;
   }
+  if (vocab > 1024) std::fill_n(logits.end() - vocab, 1024, -kInfinity);
   return logits;
 }
 
@@ -391,6 +393,7 @@ TEST_CASE("filters on the GPU keep what the CPU's filters keep, ties too") {
     for (int64_t i = 0; i < int64_t{vocab} * rows / 2; ++i) {
       logits[i] = std::round(logits[i] * 2) / 2;  // many ties, zeros of either sign
     }
+    for (int64_t i = 0; i < vocab; ++i) logits[i] = std::min(logits[i], 0.0f);
     for (const SamplingParameters& p :
          {SamplingParameters{1.0f, 5, 1.0f, 0.0f}, SamplingParameters{1.0f, 1, 1.0f, 0.0f},
           SamplingParameters{1.0f, vocab - 1, 1.0f, 0.0f},

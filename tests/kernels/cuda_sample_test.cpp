@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "tests/kernels/cuda_testing.h"
 #include "tests/kernels/kernel_testing.h"
 
 namespace hone::kernels {
@@ -16,33 +17,6 @@ using cuda::SamplingParameters;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr int64_t kVocabularies[] = {1, 7, 31, 32, 512, 1000, 1023, 1025, 50257, 151936, 151937};
-
-template <class T>
-class OnDevice {
- public:
-  explicit OnDevice(const std::vector<T>& host) : size_(host.size()) {
-    REQUIRE(cudaMalloc(&data_, std::max<size_t>(size_, 1) * sizeof(T)) == cudaSuccess);
-    set(host);
-  }
-  OnDevice(const OnDevice&) = delete;
-  ~OnDevice() { cudaFree(data_); }
-  T* get() const { return static_cast<T*>(data_); }
-  void set(const std::vector<T>& host) const {
-    if (size_ == 0) return;
-    REQUIRE(cudaMemcpy(data_, host.data(), size_ * sizeof(T), cudaMemcpyHostToDevice) ==
-            cudaSuccess);
-  }
-  std::vector<T> host() const {
-    std::vector<T> copy(size_);
-    REQUIRE(cudaMemcpy(copy.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost) ==
-            cudaSuccess);
-    return copy;
-  }
-
- private:
-  size_t size_;
-  void* data_ = nullptr;
-};
 
 // Draw i reads row rows[i] of the logits, or row i if there are no rows, at (key, samples[i], 5).
 struct Request {
@@ -111,8 +85,7 @@ class DeviceCall {
   void set_parameters(const SamplingParameters& parameters) const { parameters_.set({parameters}); }
   void launch(cudaStream_t stream) const { cuda::sample_tokens(call_, stream); }
   Draws result() const {
-    REQUIRE(cudaGetLastError() == cudaSuccess);
-    REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+    wait_for_gpu();
     return {tokens_.host(), logprobs_.host(), sampled_logprobs_.host(), entropies_.host()};
   }
 
@@ -148,8 +121,7 @@ LogProbs log_probs(const Floats& logits, const std::vector<int64_t>& targets, in
       std::vector<uint8_t>(cuda::sample_workspace_bytes(rows, vocab), 0xFF));
   cuda::log_prob(d_logits.get(), d_targets.get(), rows, vocab, inv_temperature, logp.get(),
                  entropy.get(), lse.get(), workspace.get(), nullptr);
-  REQUIRE(cudaGetLastError() == cudaSuccess);
-  REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+  wait_for_gpu();
   return {logp.host(), entropy.host(), lse.host()};
 }
 
@@ -199,11 +171,6 @@ Floats logits_with_holes(int64_t rows, int64_t vocab, uint64_t key, double scale
 
 bool close(float actual, double expected, double tolerance) {
   return std::abs(actual - expected) <= tolerance * (1 + std::abs(expected));
-}
-
-void skip_without_gpu() {
-  int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) SKIP("no GPU");
 }
 
 TEST_CASE("the GPU draws the tokens that the CPU draws, up to rounding") {

@@ -42,8 +42,6 @@ inline int chunks_of(int64_t vocab) { return static_cast<int>((vocab + kChunk - 
 void launch_filter(const SampleCall& call, const Forbidden& forbidden,
                    const ChunkStatistics& statistics, cudaStream_t stream);
 
-#ifdef __CUDACC__
-
 __device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x % 32); }
 
 __device__ __forceinline__ float negative_infinity() { return __uint_as_float(0xFF800000u); }
@@ -235,7 +233,5 @@ __device__ __forceinline__ float row_entropy(const ChunkStatistics& s, int64_t r
   const float expected = static_cast<float>(total / sums.total);
   return __fmaf_rn(-kLn2, expected, log_of_total(sums.total));
 }
-
-#endif  // __CUDACC__
 
 }  // namespace hone::kernels::cuda

@@ -4,21 +4,21 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "kernels/cpu_kernels.h"
 
 #ifdef HONE_WITH_CUDA
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include "kernels/cuda_kernels.h"
+#include "kernels/cuda_sample.h"
 #endif
 
 namespace hone {
 namespace {
 
-// Logits that are gathered or filtered at a time: 64 MiB.
+// Logits that are gathered or filtered at a time on the CPU: 64 MiB.
 constexpr int64_t kChunkLogits = int64_t{16} << 20;
 
 bool filters(const SamplingOptions& options) {
@@ -60,63 +60,58 @@ void draw_cpu(const at::Tensor& logits, const SamplingOptions& options, TokenDra
 }
 
 #ifdef HONE_WITH_CUDA
-// kernels::filter_logits on the GPU, all rows of logits [n, V] at once.
-at::Tensor filter_cuda(const at::Tensor& logits, const SamplingOptions& options) {
-  const int64_t vocab = logits.size(1);
-  const double dropped = -std::numeric_limits<double>::infinity();
-  at::Tensor kept = logits;
-  if (options.top_k > 0 && options.top_k < vocab) {
-    const at::Tensor last =
-        std::get<0>(kept.topk(options.top_k, 1)).narrow(1, options.top_k - 1, 1);
-    kept = kept.masked_fill(kept < last, dropped);
-  }
-  const double inv_temperature = inverse_temperature(options);
-  if (options.top_p < 1.0) {
-    const auto [sorted, order] = (kept * inv_temperature).sort(true, 1, /*descending=*/true);
-    const at::Tensor p = sorted.softmax(1);
-    // A token is dropped if those before it reach top_p; the first has none before it.
-    const at::Tensor drop_sorted = (p.cumsum(1) - p) >= options.top_p;
-    kept = kept.masked_fill(at::empty_like(drop_sorted).scatter_(1, order, drop_sorted), dropped);
-  }
-  if (options.min_p > 0.0) {
-    const at::Tensor p = (kept * inv_temperature).softmax(1);
-    kept = kept.masked_fill(p < p.amax(1, true) * options.min_p, dropped);
-  }
-  return kept;
-}
-
-// Draws [begin, begin + n) from logits [n, V] on the GPU.
-void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws,
-               size_t begin) {
+// All draws at once, from logits [M, V] on the GPU: one copy there and one back.
+void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws) {
   const c10::cuda::CUDAGuard guard(logits.device());
-  const int64_t n = logits.size(0), vocab = logits.size(1);
-  const bool filtered = filters(options);
-  at::Tensor staging = at::empty({3, n}, at::kLong);
+  const int64_t n = static_cast<int64_t>(draws.size()), vocab = logits.size(1);
+  const at::Tensor from = logits.contiguous();
+  const kernels::cuda::SamplingParameters parameters{
+      .inv_temperature = inverse_temperature(options),
+      .top_k = static_cast<int32_t>(std::min(options.top_k, vocab)),
+      .top_p = static_cast<float>(options.top_p),
+      .min_p = static_cast<float>(options.min_p)};
+
+  // Keys, samples, positions: [n] each; then the parameters, then the rows as int32 [n].
+  constexpr int64_t kParameterWords = sizeof(parameters) / sizeof(int64_t);
+  at::Tensor staging = at::empty({3 * n + kParameterWords + (n + 1) / 2}, at::kLong);
   int64_t* in = staging.data_ptr<int64_t>();
-  std::memcpy(in, draws.keys.data() + begin, sizeof(int64_t) * static_cast<size_t>(n));
-  std::copy_n(draws.samples.data() + begin, n, in + n);
-  std::copy_n(draws.positions.data() + begin, n, in + 2 * n);
+  std::memcpy(in, draws.keys.data(), sizeof(int64_t) * draws.size());
+  std::copy_n(draws.samples.data(), n, in + n);
+  std::copy_n(draws.positions.data(), n, in + 2 * n);
+  std::memcpy(in + 3 * n, &parameters, sizeof(parameters));
+  std::copy_n(draws.rows.data(), n, reinterpret_cast<int32_t*>(in + 3 * n + kParameterWords));
   staging = staging.to(logits.device());
-  const auto floats = logits.options();
-  const at::Tensor inverse = at::full({n}, inverse_temperature(options), floats);
-  at::Tensor tokens = at::empty({n}, staging.options());
-  at::Tensor logps = at::empty({2, n}, floats);  // at temperature 1, as drawn
-  const at::Tensor from = (filtered ? filter_cuda(logits, options) : logits).contiguous();
-  const int64_t* columns = staging.data_ptr<int64_t>();
-  float* out = logps.data_ptr<float>();
-  kernels::cuda::sample_tokens(
-      from.const_data_ptr<float>(), n, vocab, inverse.const_data_ptr<float>(),
-      reinterpret_cast<const uint64_t*>(columns), columns + n, columns + 2 * n,
-      tokens.data_ptr<int64_t>(), out, out + n, c10::cuda::getCurrentCUDAStream().stream());
-  if (filtered) {
-    logps.select(0, 0).copy_(logits.gather(1, tokens.unsqueeze(1)).squeeze(1) -
-                             logits.logsumexp(1));
-  }
-  tokens = tokens.cpu();
-  logps = logps.cpu();
-  std::copy_n(tokens.const_data_ptr<int64_t>(), n, draws.tokens.data() + begin);
-  std::copy_n(logps.const_data_ptr<float>(), n, draws.logprobs.data() + begin);
-  std::copy_n(logps.const_data_ptr<float>() + n, n, draws.sampled_logprobs.data() + begin);
+  in = staging.data_ptr<int64_t>();
+
+  // Tokens: [n]; then the log-probabilities at temperature 1 and as drawn, as float32 [n] each.
+  at::Tensor result = at::empty({2 * n}, staging.options());
+  float* logprobs = reinterpret_cast<float*>(result.data_ptr<int64_t>() + n);
+  const at::Tensor workspace =
+      at::empty({static_cast<int64_t>(kernels::cuda::sample_workspace_bytes(n, vocab))},
+                logits.options().dtype(at::kByte));
+  kernels::cuda::SampleCall call{};
+  call.logits = from.const_data_ptr<float>();
+  call.rows = reinterpret_cast<const int32_t*>(in + 3 * n + kParameterWords);
+  call.batch = n;
+  call.vocab = vocab;
+  call.parameters = reinterpret_cast<const kernels::cuda::SamplingParameters*>(in + 3 * n);
+  call.filtered = filters(options);
+  call.keys = reinterpret_cast<const uint64_t*>(in);
+  call.samples = in + n;
+  call.positions = in + 2 * n;
+  call.tokens = result.data_ptr<int64_t>();
+  call.logprobs = logprobs;
+  call.sampled_logprobs = logprobs + n;
+  call.workspace = workspace.data_ptr();
+  kernels::cuda::sample_tokens(call, c10::cuda::getCurrentCUDAStream().stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+
+  result = result.cpu();
+  const int64_t* tokens = result.const_data_ptr<int64_t>();
+  const float* drawn = reinterpret_cast<const float*>(tokens + n);
+  std::copy_n(tokens, n, draws.tokens.data());
+  std::copy_n(drawn, n, draws.logprobs.data());
+  std::copy_n(drawn + n, n, draws.sampled_logprobs.data());
 }
 #endif
 
@@ -143,6 +138,12 @@ void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, Token
   draws.tokens.resize(total);
   draws.logprobs.resize(total);
   draws.sampled_logprobs.resize(total);
+#ifdef HONE_WITH_CUDA
+  if (logits.is_cuda()) {
+    draw_cuda(logits, options, draws);
+    return;
+  }
+#endif
   const size_t chunk = static_cast<size_t>(std::max<int64_t>(1, kChunkLogits / logits.size(1)));
   for (size_t begin = 0; begin < total; begin += chunk) {
     const int64_t n = static_cast<int64_t>(std::min(chunk, total - begin));
@@ -158,12 +159,6 @@ void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, Token
       std::copy(rows, rows + n, index.data_ptr<int64_t>());
       part = logits.index_select(0, index.to(logits.device()));
     }
-#ifdef HONE_WITH_CUDA
-    if (part.is_cuda()) {
-      draw_cuda(part, options, draws, begin);
-      continue;
-    }
-#endif
     draw_cpu(part.cpu(), options, draws, begin);
   }
 }

@@ -132,8 +132,9 @@ void sample_tokens(const float* logits, int64_t batch, int64_t vocab, const floa
 
 // Sets the logits that a filter drops to -infinity. In this order, each on the distribution that
 // the one before it left: top_k (0: off; ties with the k-th stay), top_p (1: off; the smallest set
-// of the likeliest tokens whose mass reaches it, at least one), min_p (0: off; drops what is less
-// likely than min_p times the likeliest). Masses are at inv_temperature.
+// of the likeliest tokens whose mass reaches it, at least one; ties with the last of them stay),
+// min_p (0: off; drops what is less likely than min_p times the likeliest). Masses are at
+// inv_temperature.
 void filter_logits(float* logits_row, int64_t vocab, int64_t top_k, float top_p, float min_p,
                    float inv_temperature);
 

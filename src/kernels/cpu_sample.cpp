@@ -88,42 +88,43 @@ void sample_tokens(const float* logits, int64_t batch, int64_t vocab, const floa
 
 void filter_logits(float* logits_row, int64_t vocab, int64_t top_k, float top_p, float min_p,
                    float inv_temperature) {
+  const auto drop_below = [&](float least_kept) {
+    for (int64_t i = 0; i < vocab; ++i) {
+      if (logits_row[i] < least_kept) logits_row[i] = kNegativeInfinity;
+    }
+  };
   if (top_k > 0 && top_k < vocab) {
     std::vector<float> values(logits_row, logits_row + vocab);
     std::nth_element(values.begin(), values.begin() + (top_k - 1), values.end(),
                      std::greater<float>());
-    const float least_kept = values[top_k - 1];
-    for (int64_t i = 0; i < vocab; ++i) {
-      if (logits_row[i] < least_kept) logits_row[i] = kNegativeInfinity;
-    }
+    drop_below(values[top_k - 1]);
   }
   const double best = *std::max_element(logits_row, logits_row + vocab);
-  const auto weight = [&](int64_t i) {
-    return std::exp((static_cast<double>(logits_row[i]) - best) * inv_temperature);
+  const auto weight = [&](float x) {
+    return std::exp((static_cast<double>(x) - best) * inv_temperature);
   };
   if (top_p < 1.0f) {
-    std::vector<int64_t> order;
+    std::vector<float> values;
     double total = 0;
     for (int64_t i = 0; i < vocab; ++i) {
-      if (logits_row[i] == kNegativeInfinity) continue;
-      order.push_back(i);
-      total += weight(i);
+      if (!(logits_row[i] > kNegativeInfinity))
+        continue;  // nor NaN, which has no place in an order
+      values.push_back(logits_row[i]);
+      total += weight(logits_row[i]);
     }
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return logits_row[a] != logits_row[b] ? logits_row[a] > logits_row[b] : a < b;
-    });
+    std::sort(values.begin(), values.end(), std::greater<float>());
     double mass = 0;
-    for (size_t i = 0; i < order.size(); ++i) {
-      const double own = weight(order[i]);
-      if (i > 0 && mass >= static_cast<double>(top_p) * total) {
-        logits_row[order[i]] = kNegativeInfinity;
+    for (float value : values) {
+      mass += weight(value);
+      if (mass >= static_cast<double>(top_p) * total) {
+        drop_below(value);
+        break;
       }
-      mass += own;
     }
   }
   if (min_p > 0.0f) {
     for (int64_t i = 0; i < vocab; ++i) {
-      if (weight(i) < static_cast<double>(min_p)) logits_row[i] = kNegativeInfinity;
+      if (weight(logits_row[i]) < static_cast<double>(min_p)) logits_row[i] = kNegativeInfinity;
     }
   }
 }

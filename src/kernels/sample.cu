@@ -1,156 +1,303 @@
+// Draws and log-probabilities: one pass over the logits that leaves each chunk's statistics, then
+// one warp a row that works with those and, to draw, reads one chunk again.
 #include <cuda_runtime.h>
 
 #include "base/rng.h"
-#include "kernels/cuda_kernels.h"
+#include "kernels/cuda_sample.h"
+#include "kernels/vocabulary_chunks.cuh"
 
 namespace hone::kernels::cuda {
 
 namespace {
 
-constexpr int kThreads = 512;
-constexpr int kWarps = kThreads / 32;
-constexpr int kChunks = 256;  // a warp sums a chunk; one thread scans the chunks' sums
-constexpr unsigned kAll = 0xFFFFFFFFu;
+constexpr int kWarps = 8;
+constexpr int kThreads = kWarps * 32;
 
-__device__ float negative_infinity() { return __int_as_float(0xFF800000); }
-
-__device__ float warp_sum(float x) {
-  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(kAll, x, step);
-  return x;
+ChunkStatistics carve(void* workspace, int64_t batch, int64_t vocab) {
+  const int64_t n = batch * chunks_of(vocab);
+  float* next = static_cast<float*>(workspace);
+  const auto take = [&next](int64_t floats) {
+    float* const taken = next;
+    next += floats;
+    return taken;
+  };
+  ChunkStatistics s;
+  s.max = take(n);
+  s.sum = take(n);
+  s.weighted = take(n);
+  s.draw_max = take(n);
+  s.draw_sum = take(n);
+  s.threshold = take(batch);
+  return s;
 }
 
-struct Best {
-  float value;
-  int64_t index;
+// ---- first pass: a warp takes a chunk
+// --------------------------------------------------------------
+
+// This warp's chunk of all; its index in the statistics is row * chunks + chunk.
+struct Place {
+  uint32_t row, chunk;
 };
-__device__ Best better(Best a, Best b) {
-  return b.value > a.value || (b.value == a.value && b.index < a.index) ? b : a;
+__device__ __forceinline__ uint32_t warp_index() { return blockIdx.x * kWarps + threadIdx.x / 32; }
+__device__ __forceinline__ Place place_of(uint32_t index, uint32_t chunks) {
+  return {index / chunks, index % chunks};
 }
 
-// The largest value of the row and its first index, known to all threads.
-__device__ Best row_maximum(const float* x, int64_t vocab) {
-  __shared__ Best of_warp[kWarps];
-  Best best{negative_infinity(), vocab};
-  for (int64_t i = threadIdx.x; i < vocab; i += kThreads) best = better(best, {x[i], i});
+__global__ void __launch_bounds__(kThreads, 4)
+    sample_chunks(const float* logits, const int32_t* rows, int64_t vocab, uint32_t chunks,
+                  uint32_t all, const SamplingParameters* parameters, Forbidden forbidden,
+                  ChunkStatistics s) {
+  const uint32_t index = warp_index();
+  if (index >= all) return;
+  const Place place = place_of(index, chunks);
+  const int64_t row = rows != nullptr ? rows[place.row] : place.row;
+  const int chunk = static_cast<int>(place.chunk);
+  const float inv_temperature = parameters->inv_temperature;
+  ChunkValues v = load_chunk(logits + row * vocab, vocab, chunk);
+
+  const float max = chunk_max(v);
+  const ChunkSums model = chunk_sums(v, max, kLog2E);
+  float draw_max = max, draw_sum = model.sum;
+  const bool masked = mask_forbidden(v, forbidden, place.row, chunk);
+  if (masked) draw_max = chunk_max(v);
+  if (inv_temperature != 0.0f && (masked || inv_temperature != 1.0f)) {
+    draw_sum = chunk_sum(v, draw_max, __fmul_rn(inv_temperature, kLog2E));
+  }
+  if (lane_index() == 0) {
+    s.max[index] = max;
+    s.sum[index] = model.sum;
+    s.weighted[index] = model.weighted;
+    s.draw_max[index] = draw_max;
+    s.draw_sum[index] = draw_sum;
+  }
+}
+
+__global__ void __launch_bounds__(kThreads, 4)
+    log_prob_chunks(const float* logits, int64_t vocab, uint32_t chunks, uint32_t all, float scale,
+                    ChunkStatistics s) {
+  const uint32_t index = warp_index();
+  if (index >= all) return;
+  const Place place = place_of(index, chunks);
+  const ChunkValues v = load_chunk(logits + static_cast<int64_t>(place.row) * vocab, vocab,
+                                   static_cast<int>(place.chunk));
+  const float max = chunk_max(v);
+  const ChunkSums sums = chunk_sums(v, max, scale);
+  if (lane_index() == 0) {
+    s.max[index] = max;
+    s.sum[index] = sums.sum;
+    s.weighted[index] = sums.weighted;
+  }
+}
+
+// ---- second pass: a warp takes a row
+// ---------------------------------------------------------------
+
+// The lowest lane whose `hit` holds, or otherwise the highest whose `possible` does, or -1.
+struct Choice {
+  int lane;
+  bool hit;
+};
+__device__ Choice choose(bool hit, bool possible) {
+  const unsigned hits = __ballot_sync(kAllLanes, hit);
+  if (hits != 0) return {__ffs(static_cast<int>(hits)) - 1, true};
+  const unsigned rest = __ballot_sync(kAllLanes, possible);
+  return {rest != 0 ? 31 - __clz(static_cast<int>(rest)) : -1, false};
+}
+
+struct ChosenChunk {
+  int chunk;
+  double before;  // the weights of the chunks before it
+};
+
+// The first chunk with which the cumulative weight exceeds the threshold. Rounding may leave none:
+// then the last that has a weight.
+__device__ ChosenChunk find_chunk(const float* max, const float* sum, const LaneSums& sums,
+                                  float shift, float scale, double threshold) {
+  const Choice choice = choose(sums.own > 0.0 && sums.inclusive > threshold, sums.own > 0.0);
+  double before = __shfl_up_sync(kAllLanes, sums.inclusive, 1);
+  if (lane_index() == 0) before = 0.0;
+  ChosenChunk mine{0, 0.0};
+  double cumulative = before;
+  for (int c = sums.begin; c < sums.end; ++c) {
+    const double weight = static_cast<double>(chunk_weight(max[c], sum[c], shift, scale));
+    if (weight > 0.0) mine = {c, cumulative};
+    cumulative += weight;
+    if (weight > 0.0 && cumulative > threshold) break;
+  }
+  const int lane = choice.lane < 0 ? 0 : choice.lane;
+  return {__shfl_sync(kAllLanes, mine.chunk, lane), __shfl_sync(kAllLanes, mine.before, lane)};
+}
+
+// The same within a chunk, whose threshold is relative to its own maximum: an index in the chunk.
+__device__ int find_in_chunk(const ChunkValues& v, float max, float scale, double threshold) {
+  const float shift = shift_of(max);
+  double before = 0.0;
+  int last_possible = 0;
+#pragma unroll
+  for (int j = 0; j < kOfLane / 4; ++j) {
+    float weights[4];
+    double own = 0.0;
+    for (int k = 0; k < 4; ++k) {
+      weights[k] = exp2_flushed(exponent(v.values[4 * j + k], shift, scale));
+      own += static_cast<double>(weights[k]);
+    }
+    const double inclusive = inclusive_sum(own);
+    double cumulative = __shfl_up_sync(kAllLanes, inclusive, 1);
+    cumulative = before + (lane_index() == 0 ? 0.0 : cumulative);
+    int hit = -1, possible = -1;
+    for (int k = 0; k < 4; ++k) {
+      cumulative += static_cast<double>(weights[k]);
+      if (!(weights[k] > 0.0f)) continue;
+      possible = k;
+      if (hit < 0 && cumulative > threshold) hit = k;
+    }
+    const Choice choice = choose(hit >= 0, possible >= 0);
+    if (choice.lane >= 0) {
+      const int k = __shfl_sync(kAllLanes, choice.hit ? hit : possible, choice.lane);
+      last_possible = 128 * j + 4 * choice.lane + k;
+      if (choice.hit) return last_possible;
+    }
+    before += __shfl_sync(kAllLanes, inclusive, 31);
+  }
+  return last_possible;
+}
+
+// The first chunk with this maximum.
+__device__ int find_maximum_chunk(const float* max, float best, int chunks) {
+  int first = chunks;
+  for (int c = lane_index(); c < chunks && first == chunks; c += 32) {
+    if (max[c] == best) first = c;
+  }
   for (int step = 16; step > 0; step /= 2) {
-    best = better(
-        best, {__shfl_xor_sync(kAll, best.value, step), __shfl_xor_sync(kAll, best.index, step)});
+    first = min(first, __shfl_xor_sync(kAllLanes, first, step));
   }
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = best;
-  __syncthreads();
-  best = of_warp[0];
-  for (int w = 1; w < kWarps; ++w) best = better(best, of_warp[w]);
-  // All -infinity or NaN: there is no index; the caller must not read behind the row.
-  if (best.index >= vocab) best.index = 0;
-  return best;
+  return first == chunks ? 0 : first;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    sample_kernel(const float* logits, int64_t vocab, const float* inv_temperatures,
-                  const uint64_t* keys, const int64_t* samples, const int64_t* positions,
-                  int64_t* tokens, float* logprobs, float* sampled_logprobs) {
-  __shared__ float sums[kChunks];         // of exp((x - max) * inv_temperature)
-  __shared__ float sums_at_one[kChunks];  // of exp(x - max)
-  __shared__ float total_at_one, total, before;
-  __shared__ int chosen_chunk;
-  const int64_t row = blockIdx.x;
-  const float* x = logits + row * vocab;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const float inv_temperature = inv_temperatures[row];
-  const bool greedy = inv_temperature == 0.0f;
-  const Best best = row_maximum(x, vocab);
-
-  const int64_t chunk_size = ((vocab + kChunks - 1) / kChunks + 31) / 32 * 32;
-  for (int chunk = warp; chunk < kChunks; chunk += kWarps) {
-    const int64_t end = min(vocab, (chunk + 1) * chunk_size);
-    float sum = 0.0f, sum_at_one = 0.0f;
-    for (int64_t i = chunk * chunk_size + lane; i < end; i += 32) {
-      const float z = x[i] - best.value;
-      sum_at_one += expf(z);
-      if (!greedy) sum += expf(z * inv_temperature);
-    }
-    sum = warp_sum(sum);
-    sum_at_one = warp_sum(sum_at_one);
-    if (lane == 0) {
-      sums[chunk] = sum;
-      sums_at_one[chunk] = sum_at_one;
-    }
+// The first index in the chunk with this value.
+__device__ int find_maximum(const ChunkValues& v, float best) {
+  if (best == negative_infinity()) return 0;  // what stands behind the row's end is -inf too
+  int first = kChunk;
+#pragma unroll
+  for (int i = kOfLane - 1; i >= 0; --i) {
+    if (v.values[i] == best) first = 4 * lane_index() + index_of(i);
   }
-  __syncthreads();
-
-  if (threadIdx.x == 0) {
-    float all = 0.0f, all_at_one = 0.0f;
-    for (int c = 0; c < kChunks; ++c) {
-      all += sums[c];
-      all_at_one += sums_at_one[c];
-    }
-    total = all;
-    total_at_one = all_at_one;
-    if (greedy) {
-      tokens[row] = best.index;
-      logprobs[row] = -logf(all_at_one);
-      sampled_logprobs[row] = 0.0f;
-    } else {
-      const float u = philox_uniform(keys[row], static_cast<uint64_t>(samples[row]),
-                                     static_cast<uint64_t>(positions[row]));
-      const float threshold = u * all;
-      // Without a chunk that exceeds the threshold (rounding): the last that is not empty.
-      float sum = 0.0f;
-      chosen_chunk = 0;
-      before = 0.0f;
-      for (int c = 0; c < kChunks; ++c) {
-        if (sums[c] > 0.0f) {
-          chosen_chunk = c;
-          before = sum;
-        }
-        sum += sums[c];
-        if (sum > threshold) break;
-      }
-      sums[0] = threshold;
-    }
+  for (int step = 16; step > 0; step /= 2) {
+    first = min(first, __shfl_xor_sync(kAllLanes, first, step));
   }
-  if (greedy) return;
-  __syncthreads();
-  if (warp != 0) return;
+  return first == kChunk ? 0 : first;
+}
 
-  const float threshold = sums[0];
-  const int64_t first = chosen_chunk * chunk_size, end = min(vocab, first + chunk_size);
-  float sum = before;
-  int64_t token = best.index;  // if all is NaN
-  for (int64_t start = first; start < end; start += 32) {
-    const int64_t i = start + lane;
-    const float p = i < end ? expf((x[i] - best.value) * inv_temperature) : 0.0f;
-    float prefix = p;  // inclusive over the lanes
-    for (int step = 1; step < 32; step *= 2) {
-      const float lower = __shfl_up_sync(kAll, prefix, step);
-      if (lane >= step) prefix += lower;
-    }
-    // Rounding may leave nothing in the chunk beyond the threshold: then its last possible token.
-    const unsigned possible = __ballot_sync(kAll, p > 0.0f);
-    const unsigned beyond = __ballot_sync(kAll, p > 0.0f && sum + prefix > threshold);
-    if (possible != 0) token = start + 31 - __clz(possible);
-    if (beyond != 0) {
-      token = start + __ffs(beyond) - 1;
-      break;
-    }
-    sum += __shfl_sync(kAll, prefix, 31);
+__global__ void __launch_bounds__(32)
+    draw_kernel(SampleCall call, int chunks, Forbidden forbidden, ChunkStatistics s) {
+  const int64_t draw = blockIdx.x, first = draw * chunks;
+  const float* logits = call.logits + (call.rows != nullptr ? call.rows[draw] : draw) * call.vocab;
+  const float inv_temperature = call.parameters->inv_temperature;
+  const float scale = __fmul_rn(inv_temperature, kLog2E);
+  const float *draw_max = s.draw_max + first, *draw_sum = s.draw_sum + first;
+
+  const float shift = shift_of(row_max(s.max + first, chunks));
+  const LaneSums model = row_sums(s.max + first, s.sum + first, chunks, shift, kLog2E);
+  const float best = row_max(draw_max, chunks), draw_shift = shift_of(best);
+  LaneSums sums{};
+  int chunk;
+  double threshold = 0.0;  // of the weights in the chunk
+  if (inv_temperature == 0.0f) {
+    chunk = find_maximum_chunk(draw_max, best, chunks);
+  } else {
+    sums = row_sums(draw_max, draw_sum, chunks, draw_shift, scale);
+    const float u = philox_uniform(call.keys[draw], static_cast<uint64_t>(call.samples[draw]),
+                                   static_cast<uint64_t>(call.positions[draw]));
+    const double row_threshold = static_cast<double>(u) * sums.total;
+    const ChosenChunk chosen =
+        find_chunk(draw_max, draw_sum, sums, draw_shift, scale, row_threshold);
+    chunk = chosen.chunk;
+    threshold = (row_threshold - chosen.before) /
+                static_cast<double>(exp2_flushed(exponent(draw_max[chunk], draw_shift, scale)));
   }
-  if (lane == 0) {
-    const float z = x[token] - best.value;
-    tokens[row] = token;
-    logprobs[row] = z - logf(total_at_one);
-    sampled_logprobs[row] = z * inv_temperature - logf(total);
+
+  ChunkValues v = load_chunk(logits, call.vocab, chunk);
+  mask_forbidden(v, forbidden, draw, chunk);
+  int index;
+  if (inv_temperature == 0.0f) {
+    index = find_maximum(v, best);
+  } else {
+    const float least = call.filtered ? s.threshold[draw] : negative_infinity();
+#pragma unroll
+    for (int i = 0; i < kOfLane; ++i) {
+      if (!(v.values[i] >= least)) v.values[i] = negative_infinity();
+    }
+    index = find_in_chunk(v, draw_max[chunk], scale, threshold);
+  }
+  const int64_t token = static_cast<int64_t>(chunk) * kChunk + index;
+  const float entropy = row_entropy(s, draw, chunks, shift, kLog2E, model);
+  if (lane_index() == 0) {
+    const float x = logits[token];
+    call.tokens[draw] = token;
+    call.logprobs[draw] = log_probability(x, shift, 1.0f, log_of_total(model.total));
+    call.sampled_logprobs[draw] =
+        inv_temperature == 0.0f
+            ? 0.0f
+            : log_probability(x, draw_shift, inv_temperature, log_of_total(sums.total));
+    if (call.entropies != nullptr) call.entropies[draw] = entropy;
   }
 }
+
+__global__ void __launch_bounds__(32)
+    log_prob_rows(const float* logits, const int64_t* targets, int64_t vocab, int chunks,
+                  float inv_temperature, float scale, ChunkStatistics s, float* logp,
+                  float* entropies, float* lse) {
+  const int64_t row = blockIdx.x, first = row * chunks;
+  const float shift = shift_of(row_max(s.max + first, chunks));
+  const LaneSums sums = row_sums(s.max + first, s.sum + first, chunks, shift, scale);
+  const float entropy = row_entropy(s, row, chunks, shift, scale, sums);
+  if (lane_index() == 0) {
+    const float log_total = log_of_total(sums.total);
+    logp[row] =
+        log_probability(logits[row * vocab + targets[row]], shift, inv_temperature, log_total);
+    lse[row] = __fmaf_rn(shift, inv_temperature, log_total);
+    if (entropies != nullptr) entropies[row] = entropy;
+  }
+}
+
+// Chunks of the whole call, and thread blocks for them. Below 2^32: more would not fit the device.
+uint32_t all_chunks(int64_t batch, int64_t vocab) {
+  return static_cast<uint32_t>(batch * chunks_of(vocab));
+}
+unsigned blocks_for(uint32_t chunks) { return (chunks + kWarps - 1) / kWarps; }
 
 }  // namespace
 
-void sample_tokens(const float* logits, int64_t batch, int64_t vocab, const float* inv_temperature,
-                   const uint64_t* keys, const int64_t* samples, const int64_t* positions,
-                   int64_t* tokens, float* logprobs, float* sampled_logprobs, cudaStream_t stream) {
-  if (batch == 0) return;
-  sample_kernel<<<static_cast<unsigned>(batch), kThreads, 0, stream>>>(
-      logits, vocab, inv_temperature, keys, samples, positions, tokens, logprobs, sampled_logprobs);
+size_t sample_workspace_bytes(int64_t batch, int64_t vocab) {
+  return static_cast<size_t>(batch * (5 * int64_t{chunks_of(vocab)} + 1)) * sizeof(float);
+}
+
+void sample_tokens(const SampleCall& call, cudaStream_t stream) {
+  if (call.batch == 0) return;
+  const int chunks = chunks_of(call.vocab);
+  const uint32_t all = all_chunks(call.batch, call.vocab);
+  const ChunkStatistics statistics = carve(call.workspace, call.batch, call.vocab);
+  const Forbidden forbidden{call.forbidden, call.forbidden_count, call.forbid};
+  sample_chunks<<<blocks_for(all), kThreads, 0, stream>>>(call.logits, call.rows, call.vocab,
+                                                          static_cast<uint32_t>(chunks), all,
+                                                          call.parameters, forbidden, statistics);
+  if (call.filtered) launch_filter(call, forbidden, statistics, stream);
+  draw_kernel<<<static_cast<unsigned>(call.batch), 32, 0, stream>>>(call, chunks, forbidden,
+                                                                    statistics);
+}
+
+void log_prob(const float* logits, const int64_t* targets, int64_t rows, int64_t vocab,
+              float inv_temperature, float* logp, float* entropy, float* lse, void* workspace,
+              cudaStream_t stream) {
+  if (rows == 0) return;
+  const int chunks = chunks_of(vocab);
+  const uint32_t all = all_chunks(rows, vocab);
+  const ChunkStatistics statistics = carve(workspace, rows, vocab);
+  const float scale = inv_temperature * kLog2E;
+  log_prob_chunks<<<blocks_for(all), kThreads, 0, stream>>>(
+      logits, vocab, static_cast<uint32_t>(chunks), all, scale, statistics);
+  log_prob_rows<<<static_cast<unsigned>(rows), 32, 0, stream>>>(
+      logits, targets, vocab, chunks, inv_temperature, scale, statistics, logp, entropy, lse);
 }
 
 }  // namespace hone::kernels::cuda

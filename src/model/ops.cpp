@@ -10,6 +10,14 @@
 #include "model/cuda_ops.h"
 #include "model/matmul.h"
 
+#ifdef HONE_WITH_CUDA
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "kernels/cuda_sample.h"
+#endif
+
 namespace hone::ops {
 namespace {
 
@@ -222,6 +230,23 @@ Tensor chunk_logits(const Tensor& hidden, const Parameter& head) {
 #endif
 }
 
+#ifdef HONE_WITH_CUDA
+// kernels::log_prob on the GPU: x [N, V], targets, logp, entropy and lse [N].
+void log_prob_cuda(const Tensor& x, const Tensor& targets, float inv_temperature,
+                   const Tensor& logp, const Tensor& entropy, const Tensor& lse) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  const int64_t n = x.size(0), v = x.size(1);
+  const Tensor workspace =
+      at::empty({static_cast<int64_t>(kernels::cuda::sample_workspace_bytes(n, v))},
+                x.options().dtype(at::kByte));
+  kernels::cuda::log_prob(x.const_data_ptr<float>(), targets.const_data_ptr<int64_t>(), n, v,
+                          inv_temperature, logp.data_ptr<float>(), entropy.data_ptr<float>(),
+                          lse.data_ptr<float>(), workspace.data_ptr(),
+                          c10::cuda::getCurrentCUDAStream().stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+#endif
+
 struct LogProbFunction : FunctionOf<LogProbFunction> {
   static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Parameter* head,
                                const Tensor& targets, double inv_temperature) {
@@ -239,12 +264,17 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
                           entropy.data_ptr<float>() + begin, lse.data_ptr<float>() + begin, n, v);
         continue;
       }
+#ifdef HONE_WITH_CUDA
+      log_prob_cuda(x, target, static_cast<float>(inv_temperature), logp.narrow(0, begin, n),
+                    entropy.narrow(0, begin, n), lse.narrow(0, begin, n));
+#else
       if (inv_temperature != 1.0) x.mul_(inv_temperature);
       const Tensor z = x.logsumexp(1);
       lse.narrow(0, begin, n).copy_(z);
       logp.narrow(0, begin, n).copy_(x.gather(1, target.unsqueeze(1)).squeeze(1) - z);
       const Tensor p = (x - z.unsqueeze(1)).exp_();
       entropy.narrow(0, begin, n).copy_(z - (p.mul_(x)).sum(1));
+#endif
     }
     ctx->save_for_backward({hidden, targets, lse, entropy});
     save_parameter(ctx, head);

@@ -27,12 +27,16 @@ class OnDevice {
  public:
   explicit OnDevice(const std::vector<T>& host) : size_(host.size()) {
     REQUIRE(cudaMalloc(&data_, (size_ + 1) * sizeof(T)) == cudaSuccess);
-    REQUIRE(cudaMemcpy(data_, host.data(), size_ * sizeof(T), cudaMemcpyHostToDevice) ==
-            cudaSuccess);
+    set(host);
   }
   OnDevice(const OnDevice&) = delete;
   ~OnDevice() { cudaFree(data_); }
   T* get() const { return static_cast<T*>(data_); }
+  void set(const std::vector<T>& host) const {
+    if (size_ == 0) return;
+    REQUIRE(cudaMemcpy(data_, host.data(), size_ * sizeof(T), cudaMemcpyHostToDevice) ==
+            cudaSuccess);
+  }
   std::vector<T> host() const {
     std::vector<T> copy(size_);
     REQUIRE(cudaMemcpy(copy.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost) ==

@@ -128,8 +128,13 @@ Floats filtered(Floats row, int64_t top_k, float top_p, float min_p, float inv_t
   if (top_p < 1) {
     const std::vector<double> p = probabilities();
     double mass = 0;
+    float last_kept = 0;
     for (int64_t i : likeliest_first()) {
-      if (mass >= top_p) row[i] = kNegativeInfinity;
+      if (mass >= top_p && mass > 0 && row[i] != last_kept) {
+        row[i] = kNegativeInfinity;
+      } else {
+        last_kept = row[i];
+      }
       mass += p[i];
     }
   }
@@ -156,6 +161,24 @@ TEST_CASE("filters keep what their plain form keeps") {
       REQUIRE(actual == filtered(row, f.top_k, f.top_p, f.min_p, f.inv_temperature));
     }
   }
+}
+
+TEST_CASE("filters keep all tokens that tie with the last one kept") {
+  const Floats row = {1.0f, 3.0f, 2.0f, 3.0f, 2.0f, 0.0f, 2.0f};
+  const auto kept = [&](int64_t top_k, float top_p) {
+    Floats actual = row;
+    filter_logits(actual.data(), 7, top_k, top_p, 0.0f, 1.0f);
+    std::vector<int64_t> ids;
+    for (int64_t i = 0; i < 7; ++i) {
+      if (actual[i] != kNegativeInfinity) ids.push_back(i);
+    }
+    return ids;
+  };
+  REQUIRE(kept(1, 1.0f) == std::vector<int64_t>{1, 3});
+  REQUIRE(kept(3, 1.0f) == std::vector<int64_t>{1, 2, 3, 4, 6});
+  REQUIRE(kept(0, 0.1f) == std::vector<int64_t>{1, 3});
+  REQUIRE(kept(0, 0.7f) == std::vector<int64_t>{1, 2, 3, 4, 6});
+  REQUIRE(kept(0, 0.96f) == std::vector<int64_t>{0, 1, 2, 3, 4, 6});
 }
 
 TEST_CASE("filters always leave the likeliest token") {

@@ -26,6 +26,24 @@ bool filters(const SamplingOptions& options) {
          (options.top_k > 0 || options.top_p < 1.0 || options.min_p > 0.0);
 }
 
+bool any_forbids(const TokenDraws& draws, size_t begin, int64_t n) {
+  const uint8_t* flags = draws.forbid.data() + begin;
+  return std::find(flags, flags + n, 1) != flags + n;
+}
+
+// Logits [n, V] of draws [begin, begin + n) in which the ids forbidden to a draw are -infinity.
+at::Tensor without_forbidden(const at::Tensor& logits, const TokenDraws& draws, size_t begin) {
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < logits.size(0); ++i) {
+    if (draws.forbid[begin + static_cast<size_t>(i)]) rows.push_back(i);
+  }
+  const at::Tensor columns = at::tensor(draws.forbidden, at::kLong).to(logits.device());
+  at::Tensor kept = logits.clone();
+  kept.index_put_({at::tensor(rows, at::kLong).unsqueeze(1).to(logits.device()), columns},
+                  at::scalar_tensor(-std::numeric_limits<double>::infinity(), kept.options()));
+  return kept;
+}
+
 float inverse_temperature(const SamplingOptions& options) {
   return options.temperature > 0 ? static_cast<float>(1.0 / options.temperature) : 0.0f;
 }
@@ -45,14 +63,17 @@ void draw_cpu(const at::Tensor& logits, const SamplingOptions& options, TokenDra
                            draws.positions.data() + begin, tokens, at_temperature_one,
                            sampled_logprobs);
   };
-  if (!filters(options)) return sample(logits, logprobs);
-  const at::Tensor kept = logits.clone();  // [n, V]
-  float* rows = kept.data_ptr<float>();
+  const bool forbids = any_forbids(draws, begin, n);
+  if (!filters(options) && !forbids) return sample(logits, logprobs);
+  const at::Tensor kept = forbids ? without_forbidden(logits, draws, begin) : logits.clone();
+  if (filters(options)) {
+    float* rows = kept.data_ptr<float>();
 #pragma omp parallel for num_threads(kernels::num_threads())
-  for (int64_t i = 0; i < n; ++i) {
-    kernels::filter_logits(rows + i * vocab, vocab, options.top_k,
-                           static_cast<float>(options.top_p), static_cast<float>(options.min_p),
-                           inv_temperature);
+    for (int64_t i = 0; i < n; ++i) {
+      kernels::filter_logits(rows + i * vocab, vocab, options.top_k,
+                             static_cast<float>(options.top_p), static_cast<float>(options.min_p),
+                             inv_temperature);
+    }
   }
   sample(kept, nullptr);
   kernels::log_prob(logits.const_data_ptr<float>(), tokens, 1.0f, logprobs, nullptr, nullptr, n,
@@ -90,7 +111,7 @@ void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDr
                size_t begin) {
   const c10::cuda::CUDAGuard guard(logits.device());
   const int64_t n = logits.size(0), vocab = logits.size(1);
-  const bool filtered = filters(options);
+  const bool filtered = filters(options), forbids = any_forbids(draws, begin, n);
   at::Tensor staging = at::empty({3, n}, at::kLong);
   int64_t* in = staging.data_ptr<int64_t>();
   std::memcpy(in, draws.keys.data() + begin, sizeof(int64_t) * static_cast<size_t>(n));
@@ -101,14 +122,15 @@ void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDr
   const at::Tensor inverse = at::full({n}, inverse_temperature(options), floats);
   at::Tensor tokens = at::empty({n}, staging.options());
   at::Tensor logps = at::empty({2, n}, floats);  // at temperature 1, as drawn
-  const at::Tensor from = (filtered ? filter_cuda(logits, options) : logits).contiguous();
+  at::Tensor from = forbids ? without_forbidden(logits, draws, begin) : logits;
+  from = (filtered ? filter_cuda(from, options) : from).contiguous();
   const int64_t* columns = staging.data_ptr<int64_t>();
   float* out = logps.data_ptr<float>();
   kernels::cuda::sample_tokens(
       from.const_data_ptr<float>(), n, vocab, inverse.const_data_ptr<float>(),
       reinterpret_cast<const uint64_t*>(columns), columns + n, columns + 2 * n,
       tokens.data_ptr<int64_t>(), out, out + n, c10::cuda::getCurrentCUDAStream().stream());
-  if (filtered) {
+  if (filtered || forbids) {
     logps.select(0, 0).copy_(logits.gather(1, tokens.unsqueeze(1)).squeeze(1) -
                              logits.logsumexp(1));
   }
@@ -125,17 +147,19 @@ void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDr
 void TokenDraws::clear() {
   for (auto* column : {&rows, &sequences, &samples, &positions, &tokens}) column->clear();
   keys.clear();
+  forbid.clear();
   logprobs.clear();
   sampled_logprobs.clear();
 }
 
-void TokenDraws::add(int64_t row, int64_t sequence, uint64_t key, int64_t sample,
-                     int64_t position) {
+void TokenDraws::add(int64_t row, int64_t sequence, uint64_t key, int64_t sample, int64_t position,
+                     bool forbidden_ids) {
   rows.push_back(row);
   sequences.push_back(sequence);
   keys.push_back(key);
   samples.push_back(sample);
   positions.push_back(position);
+  forbid.push_back(forbidden_ids);
 }
 
 void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws) {

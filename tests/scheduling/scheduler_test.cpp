@@ -163,11 +163,15 @@ std::vector<int32_t> make_prompt(int64_t length, int32_t first) {
   return prompt;
 }
 
+std::vector<int64_t> limits(int64_t n, int64_t tokens) {
+  return std::vector<int64_t>(static_cast<size_t>(n), tokens);
+}
+
 }  // namespace
 
 TEST_CASE("a prompt is computed once for its group") {
   Simulation sim({.blocks = 200, .max_running = 16});
-  sim.scheduler.add(make_prompt(50, 1), 8, 0, 20);
+  sim.scheduler.add(make_prompt(50, 1), limits(8, 20), 0);
   sim.run();
   CHECK(sim.prompt_items == 1);
   int64_t expected = 50;
@@ -177,7 +181,7 @@ TEST_CASE("a prompt is computed once for its group") {
 
 TEST_CASE("full prompt blocks are shared and the partial one is copied for all but the last") {
   Simulation sim({.blocks = 200, .max_running = 16});
-  sim.scheduler.add(make_prompt(40, 1), 3, 0, 30);
+  sim.scheduler.add(make_prompt(40, 1), limits(3, 30), 0);
   sim.step();
   for (int64_t i = 0; i < 3; ++i) sim.scheduler.sequence(i).max_tokens = 1000;  // none ends soon
   const Step& step = sim.scheduler.schedule();
@@ -193,7 +197,7 @@ TEST_CASE("full prompt blocks are shared and the partial one is copied for all b
 
 TEST_CASE("a single completion needs no copy") {
   Simulation sim({.blocks = 20, .max_running = 4});
-  sim.scheduler.add(make_prompt(21, 1), 1, 0, 10);
+  sim.scheduler.add(make_prompt(21, 1), limits(1, 10), 0);
   sim.scheduler.schedule();
   sim.scheduler.computed();
   sim.scheduler.sequence(0).generated.push_back(3);
@@ -202,7 +206,7 @@ TEST_CASE("a single completion needs no copy") {
 
 TEST_CASE("a free seat is taken in the next decode step") {
   Simulation sim({.blocks = 2000, .max_running = 8});
-  for (int32_t i = 0; i < 40; ++i) sim.scheduler.add(make_prompt(10 + i, i), 3, 0, 25);
+  for (int32_t i = 0; i < 40; ++i) sim.scheduler.add(make_prompt(10 + i, i), limits(3, 25), 0);
   sim.run();
   // Full until the queue is empty: then sizes only fall.
   const auto& sizes = sim.decode_sizes;
@@ -216,7 +220,7 @@ TEST_CASE("a free seat is taken in the next decode step") {
 TEST_CASE("seats can be gathered before a prefill step") {
   const auto prefills = [](int64_t seats) {
     Simulation sim({.blocks = 2000, .max_running = 8, .prefill_seats = seats});
-    for (int32_t i = 0; i < 64; ++i) sim.scheduler.add(make_prompt(10, i), 1, 0, 25);
+    for (int32_t i = 0; i < 64; ++i) sim.scheduler.add(make_prompt(10, i), limits(1, 25), 0);
     sim.run();
     return sim.steps - static_cast<int64_t>(sim.decode_sizes.size());
   };
@@ -225,43 +229,83 @@ TEST_CASE("seats can be gathered before a prefill step") {
 
 TEST_CASE("prefill steps keep to their limit, but a longer prompt goes alone") {
   Simulation sim({.blocks = 2000, .max_running = 64, .prefill_tokens = 100});
-  sim.scheduler.add(make_prompt(40, 1), 1, 0, 4);
-  sim.scheduler.add(make_prompt(40, 2), 1, 0, 4);
-  sim.scheduler.add(make_prompt(40, 3), 1, 0, 4);
-  sim.scheduler.add(make_prompt(300, 4), 1, 0, 4);
+  sim.scheduler.add(make_prompt(40, 1), limits(1, 4), 0);
+  sim.scheduler.add(make_prompt(40, 2), limits(1, 4), 0);
+  sim.scheduler.add(make_prompt(40, 3), limits(1, 4), 0);
+  sim.scheduler.add(make_prompt(300, 4), limits(1, 4), 0);
   CHECK(sim.scheduler.schedule().items.size() == 2);
   Simulation again({.blocks = 2000, .max_running = 64, .prefill_tokens = 100});
-  again.scheduler.add(make_prompt(300, 4), 1, 0, 4);
+  again.scheduler.add(make_prompt(300, 4), limits(1, 4), 0);
   CHECK(again.scheduler.schedule().items.size() == 1);
   again.scheduler.computed();
 }
 
 TEST_CASE("a prompt that cannot fit is refused in words") {
   Scheduler scheduler({.blocks = 4});
-  CHECK_THROWS_AS(scheduler.add(make_prompt(60, 1), 1, 0, 10), UserError);
+  CHECK_THROWS_AS(scheduler.add(make_prompt(60, 1), limits(1, 10), 0), UserError);
   try {
-    scheduler.add(make_prompt(60, 1), 1, 0, 10);
+    scheduler.add(make_prompt(60, 1), limits(1, 10), 0);
   } catch (const UserError& error) {
     const std::string what = error.what();
     CHECK_THAT(what, Catch::Matchers::ContainsSubstring("60 tokens"));
     CHECK_THAT(what, Catch::Matchers::ContainsSubstring("kv_blocks"));
   }
-  CHECK(scheduler.add(make_prompt(60, 1), 1, 0, 5) == 0);  // 64 inputs fill it exactly
+  CHECK(scheduler.add(make_prompt(60, 1), limits(1, 5), 0) == 0);  // 64 inputs fill it exactly
+}
+
+TEST_CASE("each completion has its own limit, and the longest must fit") {
+  Scheduler scheduler({.blocks = 4});
+  CHECK_THROWS_AS(scheduler.add(make_prompt(60, 1), {2, 6, 3}, 0), UserError);
+  CHECK(scheduler.group_count() == 0);
+  scheduler.add(make_prompt(60, 1), {2, 5, 3}, 0);
+  CHECK(scheduler.sequence(0).max_tokens == 2);
+  CHECK(scheduler.sequence(1).max_tokens == 5);
+  CHECK(scheduler.sequence(2).max_tokens == 3);
+}
+
+TEST_CASE("longest first: sequences start by their limits, then by their prompts") {
+  const auto order = [](bool longest_first) {
+    Scheduler scheduler({.blocks = 40, .max_running = 1, .longest_first = longest_first});
+    scheduler.add(make_prompt(5, 1), {3, 9}, 0);
+    scheduler.add(make_prompt(20, 2), {3, 30}, 0);
+    std::vector<int64_t> started;
+    while (scheduler.unfinished() > 0) {
+      if (scheduler.group_count() == 2 && started.size() == 2) {
+        scheduler.add(make_prompt(1, 3), {9, 1}, 0);  // arrives while others run
+      }
+      const Step step = scheduler.schedule();
+      scheduler.computed();
+      for (const Step::Item& item : step.items) {
+        if (item.sequence < 0) {
+          const PromptGroup& g = scheduler.group(item.group);
+          for (int64_t i = 0; i < g.n; ++i) {
+            scheduler.sequence(g.first_sequence + i).generated.push_back(1);
+          }
+        } else {
+          started.push_back(item.sequence);
+          scheduler.finish(item.sequence, FinishReason::stop);
+        }
+      }
+    }
+    return started;
+  };
+  CHECK(order(false) == std::vector<int64_t>{0, 1, 2, 3, 4, 5});
+  CHECK(order(true) == std::vector<int64_t>{3, 1, 4, 2, 0, 5});
 }
 
 TEST_CASE("one completion may fill the whole cache although its siblings wait") {
   for (int64_t prompt : {1, 15, 16, 17, 31, 33}) {
     Simulation sim({.blocks = 4, .max_running = 8});
-    sim.scheduler.add(make_prompt(prompt, 1), 5, 0, 65 - prompt);
-    sim.scheduler.add(make_prompt(prompt + 1, 2), 5, 0, 64 - prompt);
+    sim.scheduler.add(make_prompt(prompt, 1), limits(5, 65 - prompt), 0);
+    sim.scheduler.add(make_prompt(prompt + 1, 2), limits(5, 64 - prompt), 0);
     sim.run();
   }
 }
 
 TEST_CASE("aborted sequences free their blocks in any state") {
   Scheduler scheduler({.blocks = 40, .max_running = 3});
-  scheduler.add(make_prompt(20, 1), 5, 0, 10);
-  scheduler.add(make_prompt(20, 2), 2, 0, 10);
+  scheduler.add(make_prompt(20, 1), limits(5, 10), 0);
+  scheduler.add(make_prompt(20, 2), limits(2, 10), 0);
   scheduler.schedule();
   scheduler.computed();
   for (int64_t i = 0; i < 5; ++i) scheduler.sequence(i).generated.push_back(1);
@@ -287,7 +331,7 @@ TEST_CASE("random schedules leak no block, lose no sequence and keep every histo
     const int64_t groups = rng.between(1, 12);
     for (int64_t i = 0; i < groups; ++i) {
       sim.scheduler.add(make_prompt(rng.between(1, max_prompt), static_cast<int32_t>(i * 100)),
-                        rng.between(1, 9), 0, max_tokens);
+                        limits(rng.between(1, 9), max_tokens), 0);
     }
     sim.run();
     preempted += sim.scheduler.preemptions();

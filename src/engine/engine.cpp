@@ -143,6 +143,7 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
     if (++steps % 16 == 0) report();
   }
   report();
+  HONE_CHECK(scheduler.blocks().free_count() == scheduler.blocks().total());
 
   std::vector<std::vector<Completion>> results(requests.size());
   int64_t next = 0;

@@ -133,7 +133,7 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
     scheduler.computed();
     collect_draws(step, scheduler, min_tokens, draws);
     if (draws.size() > 0) draw_tokens(logits, options, draws);
-    stats_.compute_seconds += compute.seconds();
+    (step.decode ? stats_.decode_seconds : stats_.prefill_seconds) += compute.seconds();
     append_draws(draws, rules, scheduler);
     sampled += static_cast<int64_t>(draws.size());
     (step.decode ? stats_.decode_steps : stats_.prefill_steps) += 1;

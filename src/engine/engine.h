@@ -31,8 +31,8 @@ struct EngineStats {
   int64_t prefill_steps = 0, prefill_tokens = 0;  // tokens computed, including again
   int64_t decode_steps = 0, decode_tokens = 0;
   int64_t preemptions = 0;
-  double seconds = 0;          // inside `sample`
-  double compute_seconds = 0;  // of these in the model and in drawing tokens
+  double seconds = 0;                              // inside `sample`
+  double prefill_seconds = 0, decode_seconds = 0;  // of these in the model and in drawing tokens
 };
 
 class Engine : public Sampler {

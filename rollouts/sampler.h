@@ -18,6 +18,7 @@ struct SamplingOptions {
   int64_t top_k = 0;
   double min_p = 0.0;
   int64_t max_tokens = 512;
+  int64_t min_tokens = 0;
   std::vector<std::string> stop;
   std::vector<int64_t> stop_ids;
 };
@@ -27,14 +28,22 @@ inline void describe(OptionVisitor& v, SamplingOptions& o) {
   v.value("top_p", o.top_p, "keep the smallest set of tokens with this probability; 1: all");
   v.value("top_k", o.top_k, "keep the k likeliest tokens; 0: all");
   v.value("min_p", o.min_p, "drop tokens below this share of the likeliest one's probability");
+  v.value("min_tokens", o.min_tokens,
+          "tokens before which no end token is drawn and no stop text ends a completion");
   v.value("stop", o.stop, "texts that end a completion");
   v.value("stop_ids", o.stop_ids, "token ids that end a completion, beside the model's own");
+}
+
+// Whether the distribution drawn from is more than the model's softmax at the temperature.
+inline bool restricts(const SamplingOptions& o) {
+  return o.top_p < 1 || o.top_k > 0 || o.min_p > 0 || o.min_tokens > 0;
 }
 
 struct SampleRequest {
   std::vector<int32_t> prompt;  // [P], P >= 1
   int64_t n = 1;                // completions of this prompt
   uint64_t key = 0;  // randomness: completion i at position t draws from (key, i, t) alone
+  std::vector<int64_t> limits{};  // [n] most tokens of each completion; empty: options.max_tokens
 };
 
 // Called now and then with (tokens sampled so far, completions finished, completions in all).

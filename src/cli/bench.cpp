@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/timer.h"
+#include "cli/bench_common.h"
+#include "cli/bench_decode.h"
 #include "cli/bench_rewards.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
@@ -27,42 +29,9 @@ struct Options {
   std::string shape = "bench-5m";
   int64_t prompts = 16, group = 16, prompt_tokens = 32, new_tokens = 64;
   int64_t documents = 64, document_tokens = 128;
-  int64_t batch = 256;
   ModelOptions place;
   OutputOptions output;
 };
-
-ModelConfig shape_of(const std::string& name) {
-  if (name != "bench-5m") {
-    throw UserError(cat("--shape: unknown shape '", name, "' (there are: bench-5m)"));
-  }
-  ModelConfig c;
-  c.vocab_size = 512;
-  c.hidden = 256;
-  c.layers = 6;
-  c.heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 64;
-  c.intermediate = 768;
-  c.max_positions = 512;
-  c.tied_head = true;
-  c.eos = -1;  // every completion has its full length
-  return c;
-}
-
-std::unique_ptr<Transformer> make_model(const Options& o, bool trainable) {
-  set_threads(o.place.threads);
-  auto model = std::make_unique<Transformer>(
-      shape_of(o.shape), choose_place(o.place.device, o.place.dtype, trainable));
-  model->initialize(static_cast<uint64_t>(o.place.seed));
-  return model;
-}
-
-std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng) {
-  std::vector<int32_t> ids(static_cast<size_t>(n));
-  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocab)));
-  return ids;
-}
 
 std::vector<SampleRequest> random_requests(int64_t count, int64_t n, int64_t tokens,
                                            const ModelConfig& config, uint64_t key) {
@@ -83,11 +52,6 @@ using Phases = std::vector<std::pair<std::string, double>>;
 void lap(Phases& phases, const char* name, Timer& timer) {
   phases.emplace_back(name, timer.seconds());
   timer.restart();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 // GPU work is waited for inside a round: each ends with figures read back by the host.
@@ -130,26 +94,6 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
           {"phases", by_phase}};
 }
 
-int decode(const Options& o) {
-  const auto model = make_model(o, false);
-  EngineOptions engine_options;
-  engine_options.max_running = o.batch;
-  Engine engine(*model, nullptr, engine_options);
-  SamplingOptions sampling;
-  sampling.max_tokens = o.new_tokens;
-  const int64_t sequences = o.prompts * o.group;
-  print_line(to_line(measure(o, "decode", *model, sequences * o.new_tokens, [&](int i) {
-    Timer timer;
-    Phases phases;
-    engine.sample(random_requests(sequences, 1, o.prompt_tokens, model->config(),
-                                  make_key(static_cast<uint64_t>(o.place.seed), i)),
-                  sampling);
-    lap(phases, "sample", timer);
-    return phases;
-  })));
-  return 0;
-}
-
 // The share of even ids: cheap, and different for every completion.
 double cheap_reward(const std::vector<int32_t>& tokens) {
   int64_t even = 0;
@@ -158,7 +102,7 @@ double cheap_reward(const std::vector<int32_t>& tokens) {
 }
 
 int step(const Options& o) {
-  const auto model = make_model(o, true);
+  const auto model = make_bench_model(o.shape, o.place, true);
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
   Trainer trainer(*model, optimizer, {});
@@ -207,7 +151,7 @@ int step(const Options& o) {
 }
 
 int train(const Options& o) {
-  const auto model = make_model(o, true);
+  const auto model = make_bench_model(o.shape, o.place, true);
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
   Trainer trainer(*model, optimizer, {});
@@ -235,17 +179,16 @@ int train(const Options& o) {
 void add_workload(Command& bench, Options& o, const char* name, const char* meaning,
                   int (*run)(const Options&)) {
   Command& c = bench.verb(name, meaning);
-  c.option("--shape", o.shape, "the model: bench-5m");
+  c.option("--shape", o.shape, "the model, e.g. bench-5m, qwen2.5-0.5b");
   if (run == train) {
     c.option("--documents", o.documents, "sequences a step");
     c.option("--document-tokens", o.document_tokens, "tokens of each");
   } else {
     c.option("--prompts", o.prompts, "prompts");
-    c.option("--group", o.group, "completions of each (decode: so many times more prompts)");
+    c.option("--group", o.group, "completions of each");
     c.option("--prompt-tokens", o.prompt_tokens, "tokens of a prompt");
     c.option("--new-tokens", o.new_tokens, "tokens of a completion");
   }
-  if (run == decode) c.option("--batch", o.batch, "sequences decoded together");
   add_model_options(c, o.place);
   add_output_options(c, o.output);
   c.action([&o, run] { return run(o); });
@@ -256,8 +199,7 @@ void add_workload(Command& bench, Options& o, const char* name, const char* mean
 void add_bench(Command& hone) {
   static Options o;
   Command& bench = hone.verb("bench", "fixed workloads: how fast this machine is");
-  add_workload(bench, o, "decode", "sampling: 256 prompts of 32 tokens, 64 new tokens each",
-               decode);
+  add_bench_decode(bench);
   add_workload(bench, o, "step", "a whole GRPO step: 16 prompts x 16 completions of 64 tokens",
                step);
   add_workload(bench, o, "train", "forward, backward and AdamW on 64 sequences of 128 tokens",

@@ -144,6 +144,7 @@ void add_chat(Command& hone) {
   c.option("--top-k", o.sampling.top_k, "the k likeliest tokens; 0: all");
   c.option("--min-p", o.sampling.min_p, "tokens above this share of the likeliest one's");
   c.option("--max-tokens", o.sampling.max_tokens, "longest answer");
+  c.option("--min-tokens", o.sampling.min_tokens, "tokens before which nothing may end it");
   add_model_options(c, o.place);
   add_output_options(c, o.output);
   c.action([] { return run(o); });

@@ -114,6 +114,7 @@ void add_sample(Command& hone) {
   c.option("--top-k", o.sampling.top_k, "the k likeliest tokens; 0: all");
   c.option("--min-p", o.sampling.min_p, "tokens above this share of the likeliest one's");
   c.option("--max-tokens", o.sampling.max_tokens, "longest completion");
+  c.option("--min-tokens", o.sampling.min_tokens, "tokens before which nothing may end it");
   c.option("--stop", o.sampling.stop, "texts that end a completion");
   c.option("--stop-ids", o.sampling.stop_ids, "token ids that end a completion");
   c.flag("--exact", o.exact, "results that do not depend on the batch (the CPU's always are so)");

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "base/timer.h"
@@ -24,14 +25,16 @@ std::vector<int64_t> all_stop_ids(const ModelConfig& config, const SamplingOptio
 
 // One draw for each sequence of the step; all completions of a prompt that was just computed for
 // the first time draw their first token from its one row.
-void collect_draws(const Step& step, const Scheduler& scheduler, TokenDraws& draws) {
+void collect_draws(const Step& step, const Scheduler& scheduler, int64_t min_tokens,
+                   TokenDraws& draws) {
   draws.clear();
   for (size_t i = 0; i < step.items.size(); ++i) {
     const Step::Item& item = step.items[i];
     const PromptGroup& g = scheduler.group(item.group);
     const auto add = [&](int64_t index) {
       const Sequence& s = scheduler.sequence(index);
-      draws.add(static_cast<int64_t>(i), index, g.key, s.sample, scheduler.length(s));
+      draws.add(static_cast<int64_t>(i), index, g.key, s.sample, scheduler.length(s),
+                static_cast<int64_t>(s.generated.size()) < min_tokens);
     };
     if (item.sequence >= 0) {
       add(item.sequence);
@@ -100,17 +103,22 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
   const Timer timer;
   check(requests, options);
   runner_.prepare(choose_blocks(requests, options));
-  const StopRules rules(all_stop_ids(model_->config(), options), model_->config().vocab_size,
-                        options.stop, tokenizer_);
+  const std::vector<int64_t> stop_ids = all_stop_ids(model_->config(), options);
+  const StopRules rules(stop_ids, model_->config().vocab_size, options.stop, options.min_tokens,
+                        tokenizer_);
   Scheduler scheduler({.blocks = runner_.cache_blocks(),
                        .max_running = options_.max_running,
                        .prefill_tokens = options_.prefill_tokens,
-                       .prefill_seats = options_.prefill_seats});
+                       .prefill_seats = options_.prefill_seats,
+                       .longest_first = options_.longest_first});
   for (const SampleRequest& r : requests) {
-    if (r.n > 0) scheduler.add(r.prompt, r.n, r.key, max_new_tokens(r, options));
+    if (r.n > 0) scheduler.add(r.prompt, limits(r, options), r.key);
   }
 
   TokenDraws draws;
+  draws.forbidden = stop_ids;
+  // Without end tokens there is nothing that must not be drawn.
+  const int64_t min_tokens = stop_ids.empty() ? 0 : options.min_tokens;
   int64_t sampled = 0, steps = 0;
   const auto report = [&] {
     const int64_t all = scheduler.sequence_count();
@@ -123,9 +131,9 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
     const Timer compute;
     const at::Tensor logits = runner_.run(step, scheduler);  // [items, V]
     scheduler.computed();
-    collect_draws(step, scheduler, draws);
+    collect_draws(step, scheduler, min_tokens, draws);
     if (draws.size() > 0) draw_tokens(logits, options, draws);
-    stats_.compute_seconds += compute.seconds();
+    (step.decode ? stats_.decode_seconds : stats_.prefill_seconds) += compute.seconds();
     append_draws(draws, rules, scheduler);
     sampled += static_cast<int64_t>(draws.size());
     (step.decode ? stats_.decode_steps : stats_.prefill_steps) += 1;
@@ -135,6 +143,7 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
     if (++steps % 16 == 0) report();
   }
   report();
+  HONE_CHECK(scheduler.blocks().free_count() == scheduler.blocks().total());
 
   std::vector<std::vector<Completion>> results(requests.size());
   int64_t next = 0;
@@ -152,17 +161,24 @@ void Engine::check(const std::vector<SampleRequest>& requests,
                    const SamplingOptions& options) const {
   const ModelConfig& c = model_->config();
   if (!(options.temperature >= 0) || !(options.top_p > 0 && options.top_p <= 1) ||
-      options.top_k < 0 || !(options.min_p >= 0 && options.min_p <= 1) || options.max_tokens < 1) {
+      options.top_k < 0 || !(options.min_p >= 0 && options.min_p <= 1) || options.max_tokens < 1 ||
+      options.min_tokens < 0) {
     throw UserError(cat("sampling: expected temperature >= 0, top_p in (0, 1], top_k >= 0, ",
-                        "min_p in [0, 1] and max_tokens >= 1; found ", options.temperature, ", ",
-                        options.top_p, ", ", options.top_k, ", ", options.min_p, " and ",
-                        options.max_tokens));
+                        "min_p in [0, 1], max_tokens >= 1 and min_tokens >= 0; found ",
+                        options.temperature, ", ", options.top_p, ", ", options.top_k, ", ",
+                        options.min_p, ", ", options.max_tokens, " and ", options.min_tokens));
   }
-  for (int64_t id : all_stop_ids(c, options)) {
+  const std::vector<int64_t> stop_ids = all_stop_ids(c, options);
+  for (int64_t id : stop_ids) {
     if (id < 0 || id >= c.vocab_size) {
       throw UserError(
           cat("stop id ", id, " is outside the model's vocabulary of ", c.vocab_size, " tokens"));
     }
+  }
+  const std::set<int64_t> distinct(stop_ids.begin(), stop_ids.end());
+  if (options.min_tokens > 0 && static_cast<int64_t>(distinct.size()) == c.vocab_size) {
+    throw UserError(cat("min_tokens ", options.min_tokens, ": all ", c.vocab_size,
+                        " tokens of the vocabulary are stop ids, so there is none to draw"));
   }
   for (const std::string& stop : options.stop) {
     if (stop.empty()) throw UserError("a stop string is empty: every completion would end at once");
@@ -170,6 +186,17 @@ void Engine::check(const std::vector<SampleRequest>& requests,
   }
   for (size_t r = 0; r < requests.size(); ++r) {
     const std::vector<int32_t>& prompt = requests[r].prompt;
+    const std::vector<int64_t>& limits = requests[r].limits;
+    if (!limits.empty() && static_cast<int64_t>(limits.size()) != requests[r].n) {
+      throw UserError(cat("request ", r, " has ", limits.size(), " limits for its ", requests[r].n,
+                          " completions: one is needed for each, or none"));
+    }
+    for (const int64_t limit : limits) {
+      if (limit < 1) {
+        throw UserError(
+            cat("request ", r, ": a limit of ", limit, " tokens: at least 1 is needed"));
+      }
+    }
     if (prompt.empty())
       throw UserError(cat("prompt ", r, " is empty: at least one token is needed"));
     if (static_cast<int64_t>(prompt.size()) >= c.max_positions) {
@@ -185,31 +212,37 @@ void Engine::check(const std::vector<SampleRequest>& requests,
   }
 }
 
-// A sequence may be as long as the model's positions: the trainer runs over all of it.
-int64_t Engine::max_new_tokens(const SampleRequest& request, const SamplingOptions& options) const {
-  return std::min(options.max_tokens,
-                  model_->config().max_positions - static_cast<int64_t>(request.prompt.size()));
+// Most tokens of each completion. A sequence may be as long as the model's positions: the trainer
+// runs over all of it.
+std::vector<int64_t> Engine::limits(const SampleRequest& request,
+                                    const SamplingOptions& options) const {
+  std::vector<int64_t> limits = request.limits;
+  if (limits.empty()) limits.assign(static_cast<size_t>(request.n), options.max_tokens);
+  const int64_t room = model_->config().max_positions - static_cast<int64_t>(request.prompt.size());
+  for (int64_t& limit : limits) limit = std::min(limit, room);
+  return limits;
 }
 
 // Enough that nothing waits for blocks, as far as memory allows.
 int64_t Engine::choose_blocks(const std::vector<SampleRequest>& requests,
                               const SamplingOptions& options) const {
   if (options_.kv_blocks > 0) return options_.kv_blocks;
-  int64_t completions = 0, largest_own = 0;
+  std::vector<int64_t> own;      // blocks of each completion
   std::vector<int64_t> prompts;  // blocks of each
   for (const SampleRequest& r : requests) {
     const int64_t length = static_cast<int64_t>(r.prompt.size());
-    completions += r.n;
     prompts.push_back(blocks_for(length));
-    largest_own = std::max(
-        largest_own, blocks_for(length + max_new_tokens(r, options)) - length / kCacheBlockTokens);
+    for (const int64_t limit : limits(r, options)) {
+      own.push_back(blocks_for(length + limit) - length / kCacheBlockTokens);
+    }
   }
-  const int64_t seats = std::min(options_.max_running, completions);
+  const size_t seats = std::min(static_cast<size_t>(options_.max_running), own.size());
   std::sort(prompts.rbegin(), prompts.rend());
-  int64_t need = seats * (largest_own + 1);  // one more each: what `Scheduler::start` keeps free
-  for (size_t i = 0; i < prompts.size() && static_cast<int64_t>(i) <= seats; ++i) {
-    need += prompts[i];
-  }
+  std::sort(own.rbegin(), own.rend());
+  int64_t need = 0;
+  // One more each: what `Scheduler::start` keeps free.
+  for (size_t i = 0; i < seats; ++i) need += own[i] + 1;
+  for (size_t i = 0; i < prompts.size() && i <= seats; ++i) need += prompts[i];
   if (need <= runner_.cache_blocks()) return runner_.cache_blocks();
   const double free = static_cast<double>(free_memory(model_->device())) +
                       static_cast<double>(runner_.cache_blocks() * runner_.block_bytes());

@@ -22,6 +22,7 @@ struct EngineOptions {
   double kv_memory = 0.5;      // share of the free memory that a cache sized by need may take
   int64_t prefill_tokens = 0;  // tokens in a prefill pass; 0: 4096 on the CPU, 16384 on CUDA
   int64_t prefill_seats = 0;   // free seats worth a prefill pass; 0: 1 on the CPU, 8 on CUDA
+  bool longest_first = false;  // sequences start in the order of their limits, longest first
   const std::atomic<bool>* abort = nullptr;  // when set, sampling ends with FinishReason::abort
 };
 
@@ -30,8 +31,8 @@ struct EngineStats {
   int64_t prefill_steps = 0, prefill_tokens = 0;  // tokens computed, including again
   int64_t decode_steps = 0, decode_tokens = 0;
   int64_t preemptions = 0;
-  double seconds = 0;          // inside `sample`
-  double compute_seconds = 0;  // of these in the model and in drawing tokens
+  double seconds = 0;                              // inside `sample`
+  double prefill_seconds = 0, decode_seconds = 0;  // of these in the model and in drawing tokens
 };
 
 class Engine : public Sampler {
@@ -54,7 +55,7 @@ class Engine : public Sampler {
  private:
   int64_t choose_blocks(const std::vector<SampleRequest>& requests,
                         const SamplingOptions& options) const;
-  int64_t max_new_tokens(const SampleRequest& request, const SamplingOptions& options) const;
+  std::vector<int64_t> limits(const SampleRequest& request, const SamplingOptions& options) const;
   void check(const std::vector<SampleRequest>& requests, const SamplingOptions& options) const;
 
   const Transformer* model_;

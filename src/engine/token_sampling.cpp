@@ -21,9 +21,28 @@ namespace {
 // Logits that are gathered or filtered at a time on the CPU: 64 MiB.
 constexpr int64_t kChunkLogits = int64_t{16} << 20;
 
+// Whether drawing looks at top_k, top_p or min_p.
 bool filters(const SamplingOptions& options) {
   return options.temperature > 0 &&
          (options.top_k > 0 || options.top_p < 1.0 || options.min_p > 0.0);
+}
+
+bool any_forbids(const TokenDraws& draws, size_t begin, int64_t n) {
+  const uint8_t* flags = draws.forbid.data() + begin;
+  return std::find(flags, flags + n, 1) != flags + n;
+}
+
+// Logits [n, V] of draws [begin, begin + n) in which the ids forbidden to a draw are -infinity.
+at::Tensor without_forbidden(const at::Tensor& logits, const TokenDraws& draws, size_t begin) {
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < logits.size(0); ++i) {
+    if (draws.forbid[begin + static_cast<size_t>(i)]) rows.push_back(i);
+  }
+  const at::Tensor columns = at::tensor(draws.forbidden, at::kLong).to(logits.device());
+  at::Tensor kept = logits.clone();
+  kept.index_put_({at::tensor(rows, at::kLong).unsqueeze(1).to(logits.device()), columns},
+                  at::scalar_tensor(-std::numeric_limits<double>::infinity(), kept.options()));
+  return kept;
 }
 
 float inverse_temperature(const SamplingOptions& options) {
@@ -45,14 +64,17 @@ void draw_cpu(const at::Tensor& logits, const SamplingOptions& options, TokenDra
                            draws.positions.data() + begin, tokens, at_temperature_one,
                            sampled_logprobs);
   };
-  if (!filters(options)) return sample(logits, logprobs);
-  const at::Tensor kept = logits.clone();  // [n, V]
-  float* rows = kept.data_ptr<float>();
+  const bool forbids = any_forbids(draws, begin, n);
+  if (!filters(options) && !forbids) return sample(logits, logprobs);
+  const at::Tensor kept = forbids ? without_forbidden(logits, draws, begin) : logits.clone();
+  if (filters(options)) {
+    float* rows = kept.data_ptr<float>();
 #pragma omp parallel for num_threads(kernels::num_threads())
-  for (int64_t i = 0; i < n; ++i) {
-    kernels::filter_logits(rows + i * vocab, vocab, options.top_k,
-                           static_cast<float>(options.top_p), static_cast<float>(options.min_p),
-                           inv_temperature);
+    for (int64_t i = 0; i < n; ++i) {
+      kernels::filter_logits(rows + i * vocab, vocab, options.top_k,
+                             static_cast<float>(options.top_p), static_cast<float>(options.min_p),
+                             inv_temperature);
+    }
   }
   sample(kept, nullptr);
   kernels::log_prob(logits.const_data_ptr<float>(), tokens, 1.0f, logprobs, nullptr, nullptr, n,
@@ -60,45 +82,59 @@ void draw_cpu(const at::Tensor& logits, const SamplingOptions& options, TokenDra
 }
 
 #ifdef HONE_WITH_CUDA
+kernels::cuda::SamplingParameters cuda_parameters(const SamplingOptions& options, int64_t vocab) {
+  return {.inv_temperature = inverse_temperature(options),
+          .top_k = static_cast<int32_t>(std::min(options.top_k, vocab)),
+          .top_p = static_cast<float>(options.top_p),
+          .min_p = static_cast<float>(options.min_p)};
+}
+
 // All draws at once, from logits [M, V] on the GPU: one copy there and one back.
 void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws) {
   const c10::cuda::CUDAGuard guard(logits.device());
   const int64_t n = static_cast<int64_t>(draws.size()), vocab = logits.size(1);
   const at::Tensor from = logits.contiguous();
-  const kernels::cuda::SamplingParameters parameters{
-      .inv_temperature = inverse_temperature(options),
-      .top_k = static_cast<int32_t>(std::min(options.top_k, vocab)),
-      .top_p = static_cast<float>(options.top_p),
-      .min_p = static_cast<float>(options.min_p)};
+  const kernels::cuda::SamplingParameters parameters = cuda_parameters(options, vocab);
+  const bool forbids = any_forbids(draws, 0, n);
+  const int64_t f = forbids ? static_cast<int64_t>(draws.forbidden.size()) : 0;
 
-  // Keys, samples, positions: [n] each; then the parameters, then the rows as int32 [n].
-  constexpr int64_t kParameterWords = sizeof(parameters) / sizeof(int64_t);
-  at::Tensor staging = at::empty({3 * n + kParameterWords + (n + 1) / 2}, at::kLong);
-  int64_t* in = staging.data_ptr<int64_t>();
-  std::memcpy(in, draws.keys.data(), sizeof(int64_t) * draws.size());
-  std::copy_n(draws.samples.data(), n, in + n);
-  std::copy_n(draws.positions.data(), n, in + 2 * n);
-  std::memcpy(in + 3 * n, &parameters, sizeof(parameters));
-  std::copy_n(draws.rows.data(), n, reinterpret_cast<int32_t*>(in + 3 * n + kParameterWords));
+  // Keys, samples, positions: 8 bytes each; the parameters; rows and forbidden ids: 4; flags: 1.
+  constexpr int64_t kParameters = sizeof(parameters);
+  at::Tensor staging = at::empty({24 * n + kParameters + 4 * (n + f) + n}, at::kByte);
+  struct {
+    int64_t keys, samples, positions, parameters, rows, forbidden, forbid;
+  } const at{0, 8 * n, 16 * n, 24 * n, 24 * n + kParameters, 28 * n + kParameters,
+             28 * n + kParameters + 4 * f};
+  uint8_t* in = staging.data_ptr<uint8_t>();
+  std::memcpy(in + at.keys, draws.keys.data(), 8 * draws.size());
+  std::memcpy(in + at.samples, draws.samples.data(), 8 * draws.size());
+  std::memcpy(in + at.positions, draws.positions.data(), 8 * draws.size());
+  std::memcpy(in + at.parameters, &parameters, sizeof(parameters));
+  std::copy_n(draws.rows.data(), n, reinterpret_cast<int32_t*>(in + at.rows));
+  std::copy_n(draws.forbidden.data(), f, reinterpret_cast<int32_t*>(in + at.forbidden));
+  std::memcpy(in + at.forbid, draws.forbid.data(), draws.size());
   staging = staging.to(logits.device());
-  in = staging.data_ptr<int64_t>();
+  in = staging.data_ptr<uint8_t>();
 
   // Tokens: [n]; then the log-probabilities at temperature 1 and as drawn, as float32 [n] each.
-  at::Tensor result = at::empty({2 * n}, staging.options());
+  at::Tensor result = at::empty({2 * n}, staging.options().dtype(at::kLong));
   float* logprobs = reinterpret_cast<float*>(result.data_ptr<int64_t>() + n);
   const at::Tensor workspace =
       at::empty({static_cast<int64_t>(kernels::cuda::sample_workspace_bytes(n, vocab))},
                 logits.options().dtype(at::kByte));
   kernels::cuda::SampleCall call{};
   call.logits = from.const_data_ptr<float>();
-  call.rows = reinterpret_cast<const int32_t*>(in + 3 * n + kParameterWords);
+  call.rows = reinterpret_cast<const int32_t*>(in + at.rows);
   call.batch = n;
   call.vocab = vocab;
-  call.parameters = reinterpret_cast<const kernels::cuda::SamplingParameters*>(in + 3 * n);
+  call.parameters = reinterpret_cast<const kernels::cuda::SamplingParameters*>(in + at.parameters);
   call.filtered = filters(options);
-  call.keys = reinterpret_cast<const uint64_t*>(in);
-  call.samples = in + n;
-  call.positions = in + 2 * n;
+  call.keys = reinterpret_cast<const uint64_t*>(in + at.keys);
+  call.samples = reinterpret_cast<const int64_t*>(in + at.samples);
+  call.positions = reinterpret_cast<const int64_t*>(in + at.positions);
+  call.forbidden = reinterpret_cast<const int32_t*>(in + at.forbidden);
+  call.forbidden_count = f;
+  call.forbid = forbids ? in + at.forbid : nullptr;
   call.tokens = result.data_ptr<int64_t>();
   call.logprobs = logprobs;
   call.sampled_logprobs = logprobs + n;
@@ -120,17 +156,19 @@ void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDr
 void TokenDraws::clear() {
   for (auto* column : {&rows, &sequences, &samples, &positions, &tokens}) column->clear();
   keys.clear();
+  forbid.clear();
   logprobs.clear();
   sampled_logprobs.clear();
 }
 
-void TokenDraws::add(int64_t row, int64_t sequence, uint64_t key, int64_t sample,
-                     int64_t position) {
+void TokenDraws::add(int64_t row, int64_t sequence, uint64_t key, int64_t sample, int64_t position,
+                     bool forbidden_ids) {
   rows.push_back(row);
   sequences.push_back(sequence);
   keys.push_back(key);
   samples.push_back(sample);
   positions.push_back(position);
+  forbid.push_back(forbidden_ids);
 }
 
 void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws) {

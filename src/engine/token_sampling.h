@@ -11,13 +11,15 @@
 namespace hone {
 
 // B draws, struct of arrays. A draw is a function of its row of logits and of
-// philox_uniform(key, sample, position) alone.
+// philox_uniform(key, sample, position) alone (and of whether ids are forbidden to it).
 struct TokenDraws {
   // in, [B]
   std::vector<int64_t> rows;       // row of the logits; several draws may share one
   std::vector<int64_t> sequences;  // whose token it will be
   std::vector<uint64_t> keys;
   std::vector<int64_t> samples, positions;
+  std::vector<uint8_t> forbid;     // 1: none of `forbidden` can be drawn
+  std::vector<int64_t> forbidden;  // ids; not a column, `clear` keeps it
   // out, [B]
   std::vector<int64_t> tokens;
   std::vector<float> logprobs;          // of the model, at temperature 1, nothing filtered
@@ -25,7 +27,8 @@ struct TokenDraws {
 
   size_t size() const { return rows.size(); }
   void clear();
-  void add(int64_t row, int64_t sequence, uint64_t key, int64_t sample, int64_t position);
+  void add(int64_t row, int64_t sequence, uint64_t key, int64_t sample, int64_t position,
+           bool forbid = false);
 };
 
 // logits: [M, V] float32; unchanged.

@@ -153,12 +153,11 @@ void check_stage(StageOptions& s) {
     throw UserError(cat("stage '", s.name, "': sampling.temperature must be above 0 in training"));
   }
   const SamplingOptions& draw = s.sampling;
-  const bool filtered = draw.top_p < 1 || draw.top_k > 0 || draw.min_p > 0;
-  if (s.objective.correction.mode != Correction::none && filtered && draw.temperature != 1) {
+  if (s.objective.correction.mode != Correction::none && restricts(draw) && draw.temperature != 1) {
     throw UserError(cat("stage '", s.name,
                         "': objective.correction needs the sampler's log-probabilities, which with "
-                        "a temperature and top_p, top_k or min_p together are not those of the "
-                        "policy; leave one of them out"));
+                        "a temperature and top_p, top_k, min_p or min_tokens together are not "
+                        "those of the policy; leave one of them out"));
   }
   if (s.dynamic_sampling < 0) {
     throw UserError(cat("stage '", s.name, "': dynamic_sampling: expected at least 0, found ",

@@ -41,13 +41,12 @@ bool says_something(const RlStage& s, const Group& group) {
 }
 
 // What the sampler recorded of the completion, under the distribution that the policy is trained
-// as: the model's softmax at the sampling temperature, without top-k, top-p and min-p. The engine
-// keeps `logprobs` at temperature 1 and `sampled_logprobs` after temperature and filters; where
-// neither fits (another temperature and filters), empty.
+// as: the model's softmax at the sampling temperature, without top-k, top-p, min-p and min_tokens.
+// The engine keeps `logprobs` at temperature 1 and `sampled_logprobs` of the distribution drawn
+// from; where neither fits (another temperature and these), empty.
 std::vector<double> sampler_logp(const RlStage& s, const Completion& c) {
   if (s.sampling.temperature == 1.0) return {c.logprobs.begin(), c.logprobs.end()};
-  const bool filtered = s.sampling.top_p < 1 || s.sampling.top_k > 0 || s.sampling.min_p > 0;
-  if (filtered) return {};
+  if (restricts(s.sampling)) return {};
   return {c.sampled_logprobs.begin(), c.sampled_logprobs.end()};
 }
 

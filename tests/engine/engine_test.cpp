@@ -153,6 +153,78 @@ TEST_CASE("stop ids and stop strings cut the completion that would have been") {
   }
 }
 
+TEST_CASE("a stop string counts once min_tokens are there") {
+  const auto model = tiny_model(4.0);
+  const ByteTokenizer tokenizer(97);
+  Engine engine(*model, &tokenizer);
+  const std::vector<SampleRequest> requests = {{random_prompt(10, 1), 60, 3}};
+  const auto sample = [&](const std::vector<std::string>& stop) {
+    return engine.sample(requests, {.max_tokens = 80, .min_tokens = 40, .stop = stop})[0];
+  };
+  const std::vector<Completion> whole = sample({});
+  const std::vector<Completion> cut = sample({"A", "zzzzzzzz"});
+  const int32_t a = tokenizer.encode("A")[0];
+  int early = 0, ended = 0;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    const std::vector<int32_t>& all = whole[i].tokens;
+    early += std::find(all.begin(), all.begin() + 39, a) != all.begin() + 39;
+    const auto at = std::find(all.begin() + 39, all.end(), a);
+    REQUIRE(cut[i].text == tokenizer.decode({all.begin(), at}));
+    if (at == all.end()) continue;
+    ++ended;
+    REQUIRE(cut[i].tokens == std::vector<int32_t>(all.begin(), at + 1));
+    REQUIRE(cut[i].finish_reason == FinishReason::stop);
+  }
+  CHECK(early > 5);
+  CHECK(ended > 5);
+
+  // Complete with token 40 it counts, wherever it began; with token 39 it does not.
+  const std::vector<int32_t>& all = whole[0].tokens;
+  const auto text = [&](int64_t begin, int64_t end) {
+    return tokenizer.decode({all.begin() + begin, all.begin() + end});
+  };
+  const Completion counts = sample({text(35, 40)})[0], too_early = sample({text(34, 39)})[0];
+  CHECK(counts.tokens.size() == 40);
+  CHECK(counts.text == text(0, 35));
+  CHECK(too_early.tokens == all);
+  CHECK(too_early.text == whole[0].text);
+}
+
+TEST_CASE("the draw follows the softmax over the tokens that are not forbidden") {
+  const auto model = tiny_model(4.0);
+  Engine engine(*model, nullptr);
+  const std::vector<int32_t> prompt = random_prompt(9, 2);
+  const std::vector<int64_t> ends = {2, 20, 50, 51};
+  const auto results =
+      engine.sample({{prompt, 200, 5}}, {.max_tokens = 1, .min_tokens = 1, .stop_ids = ends});
+  at::Tensor logits = next_logits(*model, prompt).clone();
+  for (const int64_t id : ends) logits[id] = -INFINITY;
+  const at::Tensor logp = logits.log_softmax(0);
+  for (const Completion& c : results[0]) {
+    REQUIRE(std::abs(c.sampled_logprobs[0] - logp[c.tokens[0]].item<float>()) < 1e-5);
+  }
+}
+
+TEST_CASE("each completion keeps to its own limit") {
+  const auto model = tiny_model(1.0);
+  Engine engine(*model, nullptr);
+  const std::vector<int32_t> prompt = random_prompt(10, 1);
+  const SamplingOptions sampling{.max_tokens = 20};
+  SampleRequest request{prompt, 4, 3};
+  request.limits = {1, 30, 7, 500};  // one is above max_tokens, one beyond the model's positions
+  const auto own = engine.sample({request, {prompt, 2, 9}}, sampling);
+  request.limits.assign(4, 500);
+  const auto longest = engine.sample({request}, sampling);
+  const std::vector<size_t> lengths = {1, 30, 7, 150};
+  for (size_t i = 0; i < 4; ++i) {
+    const Completion& c = own[0][i];
+    const std::vector<int32_t>& all = longest[0][i].tokens;
+    REQUIRE(c.tokens.size() == std::min(lengths[i], all.size()));
+    REQUIRE(std::equal(c.tokens.begin(), c.tokens.end(), all.begin()));
+  }
+  for (const Completion& c : own[1]) CHECK(c.tokens.size() <= 20);
+}
+
 TEST_CASE("a sequence ends at the model's last position") {
   const auto model = tiny_model(1.0);
   Engine engine(*model, nullptr);
@@ -206,6 +278,14 @@ TEST_CASE("what cannot be sampled is refused in words") {
   CHECK_THAT(error({{5}, 1, 0}, {.temperature = -1}), ContainsSubstring("temperature"));
   CHECK_THAT(error({{5}, 1, 0}, {.max_tokens = 4, .stop = {"x"}}), ContainsSubstring("tokenizer"));
   CHECK_THAT(error({{5}, 1, 0}, {.max_tokens = 4, .stop_ids = {100}}), ContainsSubstring("100"));
+  CHECK_THAT(error({{5}, 1, 0}, {.max_tokens = 4, .min_tokens = -1}),
+             ContainsSubstring("min_tokens"));
+  std::vector<int64_t> all(97);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+  CHECK_THAT(error({{5}, 1, 0}, {.max_tokens = 4, .min_tokens = 1, .stop_ids = all}),
+             ContainsSubstring("none to draw"));
+  CHECK_THAT(error({{5}, 2, 0, {3}}, {.max_tokens = 4}), ContainsSubstring("1 limits"));
+  CHECK_THAT(error({{5}, 2, 0, {3, 0}}, {.max_tokens = 4}), ContainsSubstring("limit of 0"));
   CHECK_THAT(error_of([&] { Engine(*model, nullptr, {.max_running = -1}); }),
              ContainsSubstring("max_running"));
 }

@@ -85,6 +85,24 @@ TEST_CASE("a request alone gives what it gives in a batch") {
   }
 }
 
+TEST_CASE("the order in which sequences start changes nothing but the time") {
+  const auto model = tiny_model();
+  std::vector<SampleRequest> requests = mixed_requests();
+  Rng rng(8);
+  for (SampleRequest& r : requests) {
+    for (int64_t i = 0; i < r.n; ++i) r.limits.push_back(rng.between(1, 60));
+  }
+  const SamplingOptions sampling{.max_tokens = 50, .min_tokens = 4};
+  const Results expected = Engine(*model, nullptr).sample(requests, sampling);
+  for (const int64_t seats : {1, 3, 256}) {
+    for (const bool longest_first : {false, true}) {
+      Engine engine(*model, nullptr,
+                    {.max_running = seats, .kv_blocks = 16, .longest_first = longest_first});
+      check_same(engine.sample(requests, sampling), expected);
+    }
+  }
+}
+
 TEST_CASE("log-probabilities are the training forward pass's, bit for bit") {
   const std::vector<std::pair<int64_t, int64_t>> shapes = {{6, 2}, {3, 3}, {4, 1}};
   for (const auto& [heads, kv_heads] : shapes) {
@@ -124,6 +142,38 @@ TEST_CASE("sampled log-probabilities of filtered distributions keep the model's 
         REQUIRE(logp > -8.0f);  // min_p lets nothing unlikely through
       }
     }
+  }
+}
+
+TEST_CASE("end tokens are not drawn before min_tokens, and the model's log-probabilities stay") {
+  const auto model = tiny_model(4.0);
+  const std::vector<int64_t> ends = {2, 30, 31, 32, 33};
+  Engine engine(*model, nullptr);
+  const std::vector<SampleRequest> requests = mixed_requests();
+  for (const double temperature : {1.0, 0.0}) {
+    const SamplingOptions sampling{
+        .temperature = temperature, .max_tokens = 40, .min_tokens = 12, .stop_ids = ends};
+    const Results results = engine.sample(requests, sampling);
+    int stopped = 0;
+    for (size_t r = 0; r < requests.size(); ++r) {
+      const auto expected = teacher_forced(*model, requests[r].prompt, results[r]);
+      for (size_t i = 0; i < results[r].size(); ++i) {
+        const Completion& c = results[r][i];
+        REQUIRE(c.logprobs == expected[i]);
+        REQUIRE(c.tokens.size() >= 12);
+        for (size_t t = 0; t < c.tokens.size(); ++t) {
+          const bool end = std::find(ends.begin(), ends.end(), c.tokens[t]) != ends.end();
+          REQUIRE(end == (t + 1 == c.tokens.size() && c.finish_reason == FinishReason::stop));
+          if (end) REQUIRE(t >= 12);
+          if (temperature == 0.0) continue;
+          // The others' share is divided among fewer.
+          if (t < 12) REQUIRE(c.sampled_logprobs[t] > c.logprobs[t]);
+          if (t >= 12) REQUIRE(c.sampled_logprobs[t] == c.logprobs[t]);
+        }
+        stopped += c.finish_reason == FinishReason::stop;
+      }
+    }
+    if (temperature == 1.0) CHECK(stopped > 5);
   }
 }
 

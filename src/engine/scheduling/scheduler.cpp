@@ -10,8 +10,12 @@ Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), block
   HONE_CHECK(options.max_running >= 1 && options.prefill_tokens >= 1);
 }
 
-int64_t Scheduler::add(std::vector<int32_t> prompt, int64_t n, uint64_t key, int64_t max_tokens) {
-  HONE_CHECK(!prompt.empty() && n >= 1 && max_tokens >= 1);
+int64_t Scheduler::add(std::vector<int32_t> prompt, const std::vector<int64_t>& limits,
+                       uint64_t key) {
+  HONE_CHECK(!prompt.empty() && !limits.empty());
+  HONE_CHECK(*std::min_element(limits.begin(), limits.end()) >= 1);
+  const int64_t max_tokens = *std::max_element(limits.begin(), limits.end());
+  const int64_t n = static_cast<int64_t>(limits.size());
   const int64_t length = static_cast<int64_t>(prompt.size());
   // The last token is never an input, so it needs no place.
   const int64_t need = blocks_for(length + max_tokens - 1);
@@ -31,11 +35,12 @@ int64_t Scheduler::add(std::vector<int32_t> prompt, int64_t n, uint64_t key, int
     Sequence s;
     s.group = group_count();
     s.sample = i;
-    s.max_tokens = max_tokens;
+    s.max_tokens = limits[static_cast<size_t>(i)];
     waiting_.push_back(sequence_count());
     sequences_.push_back(std::move(s));
   }
   unfinished_ += n;
+  unsorted_ = options_.longest_first;
   groups_.push_back(std::move(g));
   return group_count() - 1;
 }
@@ -51,6 +56,7 @@ const Step& Scheduler::schedule() {
   std::erase_if(running_,
                 [this](int64_t i) { return sequence(i).status != SequenceStatus::running; });
   if (unfinished_ == 0) return step_;
+  if (unsorted_) sort_waiting();
   start_waiting();
   plan_prompts();
   plan_resumed();
@@ -89,6 +95,16 @@ void Scheduler::finish(int64_t index, FinishReason reason) {
 
 // ---- starting sequences
 // --------------------------------------------------------------------------
+
+// The longest end last, so the sooner they start the sooner all have ended.
+void Scheduler::sort_waiting() {
+  std::stable_sort(waiting_.begin(), waiting_.end(), [this](int64_t a, int64_t b) {
+    const Sequence &x = sequence(a), &y = sequence(b);
+    if (x.max_tokens != y.max_tokens) return x.max_tokens > y.max_tokens;
+    return group(x.group).length() > group(y.group).length();
+  });
+  unsorted_ = false;
+}
 
 void Scheduler::start_waiting() {
   while (!waiting_.empty()) {
@@ -157,6 +173,7 @@ void Scheduler::plan_prompts() {
     if (s.status == SequenceStatus::finished) continue;
     PromptGroup& g = group_of(s);
     if (g.resident) return;  // it waits for blocks; later prompts would take them away
+    --seats;
     const bool planned = !g.blocks.empty() || g.tail >= 0;
     if (planned) continue;
     if (!step_.items.empty() && tokens + g.length() > options_.prefill_tokens) return;
@@ -176,7 +193,6 @@ void Scheduler::plan_prompts() {
     if (g.length() % kCacheBlockTokens) g.tail = blocks_.allocate();
     step_.items.push_back({s.group, -1, 0, g.length()});
     tokens += g.length();
-    seats -= g.waiting;
   }
 }
 

@@ -24,6 +24,7 @@ struct SchedulerOptions {
   int64_t max_running = 256;      // sequences in a decode step
   int64_t prefill_tokens = 4096;  // in a prefill step, unless one sequence alone is longer
   int64_t prefill_seats = 1;      // free seats that are worth a prefill step
+  bool longest_first = false;     // by limit, then by prompt; else in the order of `add`
 };
 
 struct Step {
@@ -46,9 +47,9 @@ class Scheduler {
  public:
   explicit Scheduler(const SchedulerOptions& options);
 
-  // Queues n completions of a prompt, each at most max_tokens >= 1 long. Returns the group's index.
-  // Throws UserError if a completion could not be held even alone.
-  int64_t add(std::vector<int32_t> prompt, int64_t n, uint64_t key, int64_t max_tokens);
+  // Queues a completion of the prompt for each limit, which is its most tokens, >= 1. Returns the
+  // group's index. Throws UserError if a completion could not be held even alone.
+  int64_t add(std::vector<int32_t> prompt, const std::vector<int64_t>& limits, uint64_t key);
 
   // The next step; valid until the next call.
   const Step& schedule();
@@ -70,6 +71,7 @@ class Scheduler {
 
  private:
   PromptGroup& group_of(const Sequence& s) { return groups_[static_cast<size_t>(s.group)]; }
+  void sort_waiting();
   void start_waiting();
   bool start(int64_t index);
   void plan_prompts();
@@ -88,6 +90,7 @@ class Scheduler {
   std::vector<Sequence> sequences_;
   std::vector<PromptGroup> groups_;
   std::deque<int64_t> waiting_;   // may hold finished ones, which are skipped
+  bool unsorted_ = false;         // longest_first: some were added since `waiting_` was sorted
   std::vector<int64_t> running_;  // oldest first; may hold others, which `schedule` removes
   int64_t running_count_ = 0;
   int64_t unfinished_ = 0;

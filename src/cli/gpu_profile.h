@@ -1,0 +1,27 @@
+// What the GPU spent its time on, kernel by kernel, through the tracer inside LibTorch (kineto over
+// CUPTI). Kernels of replayed CUDA graphs are seen like others.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace hone {
+
+struct KernelTime {
+  std::string name, group;
+  int64_t count = 0;
+  double seconds = 0;
+};
+
+// From here on every kernel and copy of this process is recorded. Costs a little time for each.
+void start_gpu_profile();
+// By name, the longest in all first. Throws RunError if nothing was recorded.
+std::vector<KernelTime> stop_gpu_profile();
+
+// attention | gemm | norm | rope | activation | sampling | sort | head | copy | other, by the
+// kernel's name. The matrix product of the head counts as gemm: its kernel serves other products
+// too. Routers and filters share the kernels of sort.
+std::string kernel_group(const std::string& name);
+
+}  // namespace hone

@@ -1,0 +1,181 @@
+// The scheduler run to its end without a model.
+#pragma once
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <set>
+#include <vector>
+
+#include "base/rng.h"
+#include "engine/scheduling/scheduler.h"
+
+namespace hone::testing {
+
+// A model of the cache: each slot remembers which token history was written to it. Runs a
+// scheduler to its end and checks after every step that each sequence finds its own history in its
+// blocks and that holders are counted right.
+class Simulation {
+ public:
+  explicit Simulation(const SchedulerOptions& options)
+      : scheduler(options),
+        options_(options),
+        slots_(static_cast<size_t>(options.blocks * kCacheBlockTokens), 0) {}
+
+  // A completion's length is a function of (group, sample) alone.
+  int64_t planned_length(const Sequence& s) const {
+    const uint64_t draw =
+        philox(99, static_cast<uint64_t>(s.group), static_cast<uint64_t>(s.sample)).v[0];
+    return 1 + static_cast<int64_t>(draw % static_cast<uint64_t>(s.max_tokens));
+  }
+
+  bool step() {
+    const Step& step = scheduler.schedule();
+    if (step.items.empty()) return false;
+    ++steps;
+    copy(step);
+    check_limits(step);
+    for (const Step::Item& item : step.items) write(item);
+    scheduler.computed();
+    const std::vector<Step::Item> items = step.items;
+    for (const Step::Item& item : items) draw(item);
+    check_references();
+    return true;
+  }
+
+  void run() {
+    while (step()) {
+    }
+    check_end();
+  }
+
+  // Once `step` was false: all have ended as planned, and nobody holds a block.
+  void check_end() const {
+    REQUIRE(scheduler.unfinished() == 0);
+    REQUIRE(scheduler.running() == 0);
+    REQUIRE(scheduler.blocks().free_count() == scheduler.blocks().total());
+    for (int64_t i = 0; i < scheduler.sequence_count(); ++i) {
+      const Sequence& s = scheduler.sequence(i);
+      const int64_t length = static_cast<int64_t>(s.generated.size());
+      const int64_t planned = planned_length(s);
+      REQUIRE(s.status == SequenceStatus::finished);
+      REQUIRE((s.finish_reason == FinishReason::abort ? length < planned : length == planned));
+    }
+  }
+
+  Scheduler scheduler;
+  int64_t steps = 0, computed_tokens = 0, prompt_items = 0;
+  std::vector<int64_t> decode_sizes;
+
+ private:
+  int32_t token(const Step::Item& item, int64_t position) const {
+    const PromptGroup& g = scheduler.group(item.group);
+    if (position < g.length()) return g.prompt[static_cast<size_t>(position)];
+    return scheduler.sequence(item.sequence).generated[static_cast<size_t>(position - g.length())];
+  }
+
+  void copy(const Step& step) {
+    const std::vector<uint64_t> before = slots_;
+    std::set<int32_t> targets;
+    for (const Step::BlockCopy& c : step.copies) {
+      REQUIRE(targets.insert(c.to).second);
+      for (int64_t i = 0; i < kCacheBlockTokens; ++i) {
+        slots_[static_cast<size_t>(c.to * kCacheBlockTokens + i)] =
+            before[static_cast<size_t>(c.from * kCacheBlockTokens + i)];
+      }
+    }
+  }
+
+  void check_limits(const Step& step) {
+    int64_t rows = 0;
+    for (const Step::Item& item : step.items) rows += item.length;
+    REQUIRE(scheduler.running() <= options_.max_running);
+    if (step.decode) {
+      decode_sizes.push_back(static_cast<int64_t>(step.items.size()));
+      REQUIRE(rows == static_cast<int64_t>(step.items.size()));
+      REQUIRE(rows == scheduler.running());
+    } else if (step.items.size() > 1) {
+      REQUIRE(rows <= options_.prefill_tokens);
+    }
+    computed_tokens += rows;
+  }
+
+  // Writes the item's tokens, then reads its whole history back.
+  void write(const Step::Item& item) {
+    std::vector<int32_t> table;
+    if (item.sequence >= 0) {
+      table = scheduler.sequence(item.sequence).blocks;
+    } else {
+      table = scheduler.group(item.group).blocks;
+      if (scheduler.group(item.group).tail >= 0) table.push_back(scheduler.group(item.group).tail);
+      ++prompt_items;
+    }
+    REQUIRE(static_cast<int64_t>(table.size()) >= blocks_for(item.begin + item.length));
+    uint64_t history = 0xabcdef;
+    for (int64_t p = 0; p < item.begin + item.length; ++p) {
+      history = (history * 1000003) ^ static_cast<uint64_t>(token(item, p) + 1);
+      const int32_t block = table[static_cast<size_t>(p / kCacheBlockTokens)];
+      uint64_t& slot =
+          slots_[static_cast<size_t>(block * kCacheBlockTokens + p % kCacheBlockTokens)];
+      if (p >= item.begin) {
+        // Who writes to a block is its only holder.
+        if (scheduler.blocks().references(block) != 1) FAIL("block " << block << " is shared");
+        slot = history;
+      }
+      if (slot != history) FAIL("block " << block << " does not hold position " << p);
+    }
+  }
+
+  void draw(const Step::Item& item) {
+    if (item.sequence >= 0) return append(item.sequence);
+    const PromptGroup& g = scheduler.group(item.group);
+    for (int64_t i = 0; i < g.n; ++i) {
+      const Sequence& s = scheduler.sequence(g.first_sequence + i);
+      if (s.status == SequenceStatus::waiting && s.generated.empty()) append(g.first_sequence + i);
+    }
+  }
+
+  void append(int64_t index) {
+    Sequence& s = scheduler.sequence(index);
+    const size_t t = s.generated.size();
+    s.generated.push_back(
+        static_cast<int32_t>(philox(7, static_cast<uint64_t>(index), t).v[0] % 1000));
+    if (static_cast<int64_t>(t) + 1 == planned_length(s)) {
+      scheduler.finish(index, FinishReason::stop);
+    }
+  }
+
+  void check_references() const {
+    std::vector<int32_t> held(static_cast<size_t>(scheduler.blocks().total()), 0);
+    const auto hold = [&](int32_t block) { ++held[static_cast<size_t>(block)]; };
+    for (int64_t i = 0; i < scheduler.group_count(); ++i) {
+      const PromptGroup& g = scheduler.group(i);
+      for (int32_t block : g.blocks) hold(block);
+      if (g.tail >= 0) hold(g.tail);
+    }
+    for (int64_t i = 0; i < scheduler.sequence_count(); ++i) {
+      const Sequence& s = scheduler.sequence(i);
+      for (int32_t block : s.blocks) hold(block);
+      if (s.status != SequenceStatus::running && !s.blocks.empty()) FAIL("sequence " << i);
+    }
+    for (size_t b = 0; b < held.size(); ++b) {
+      const int32_t references = scheduler.blocks().references(static_cast<int32_t>(b));
+      if (references != held[b]) FAIL("block " << b << ": " << references << " of " << held[b]);
+    }
+    REQUIRE(scheduler.blocks().free_count() == std::count(held.begin(), held.end(), 0));
+  }
+
+  SchedulerOptions options_;
+  std::vector<uint64_t> slots_;
+};
+
+inline std::vector<int32_t> make_prompt(int64_t length, int32_t first) {
+  std::vector<int32_t> prompt(static_cast<size_t>(length));
+  for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = first + static_cast<int32_t>(i) * 7;
+  return prompt;
+}
+
+inline std::vector<int64_t> limits(int64_t n, int64_t tokens) {
+  return std::vector<int64_t>(static_cast<size_t>(n), tokens);
+}
+
+}  // namespace hone::testing

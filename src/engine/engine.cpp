@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/timer.h"
+#include "engine/decode_graph.h"
 #include "engine/free_memory.h"
 #include "engine/scheduling/scheduler.h"
 #include "engine/stop_rules.h"
@@ -47,19 +48,45 @@ void collect_draws(const Step& step, const Scheduler& scheduler, int64_t min_tok
   }
 }
 
+// False if the sequence ended with it.
+bool append(int64_t index, int64_t token, float logprob, float sampled_logprob,
+            const StopRules& rules, Scheduler& scheduler) {
+  Sequence& s = scheduler.sequence(index);
+  s.generated.push_back(static_cast<int32_t>(token));
+  s.logprobs.push_back(logprob);
+  s.sampled_logprobs.push_back(sampled_logprob);
+  if (rules.ends(s)) {
+    scheduler.finish(index, FinishReason::stop);
+  } else if (static_cast<int64_t>(s.generated.size()) == s.max_tokens) {
+    scheduler.finish(index, FinishReason::length);
+  }
+  return s.status != SequenceStatus::finished;
+}
+
 void append_draws(const TokenDraws& draws, const StopRules& rules, Scheduler& scheduler) {
   for (size_t i = 0; i < draws.size(); ++i) {
-    Sequence& s = scheduler.sequence(draws.sequences[i]);
-    s.generated.push_back(static_cast<int32_t>(draws.tokens[i]));
-    s.logprobs.push_back(draws.logprobs[i]);
-    s.sampled_logprobs.push_back(draws.sampled_logprobs[i]);
-    if (rules.ends(s)) {
-      scheduler.finish(draws.sequences[i], FinishReason::stop);
-    } else if (static_cast<int64_t>(s.generated.size()) == s.max_tokens) {
-      scheduler.finish(draws.sequences[i], FinishReason::length);
-    }
+    append(draws.sequences[i], draws.tokens[i], draws.logprobs[i], draws.sampled_logprobs[i], rules,
+           scheduler);
   }
 }
+
+#ifdef HONE_WITH_CUDA
+// Returns the tokens that were appended. What was drawn behind a stop string is dropped.
+int64_t append_rows(const std::vector<DecodedRow>& rows, const Step& step, const StopRules& rules,
+                    Scheduler& scheduler) {
+  int64_t appended = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int64_t index = step.items[i].sequence;
+    bool goes_on = true;
+    for (size_t t = 0; goes_on && t < rows[i].tokens.size(); ++t, ++appended) {
+      goes_on = append(index, rows[i].tokens[t], rows[i].logprobs[t], rows[i].sampled_logprobs[t],
+                       rules, scheduler);
+    }
+    if (goes_on) scheduler.appended(index);
+  }
+  return appended;
+}
+#endif
 
 void abort_all(Scheduler& scheduler) {
   for (int64_t i = 0; i < scheduler.sequence_count(); ++i) {
@@ -95,6 +122,18 @@ Engine::Engine(const Transformer& model, const Tokenizer* tokenizer, const Engin
                         options_.prefill_tokens, ", ", options_.prefill_seats, " and ",
                         options_.kv_memory));
   }
+#ifdef HONE_WITH_CUDA
+  if (DecodeGraphs::serves(model)) graphs_ = std::make_unique<DecodeGraphs>(model);
+#endif
+}
+
+Engine::~Engine() = default;
+
+void Engine::release_cache() {
+#ifdef HONE_WITH_CUDA
+  if (graphs_) graphs_->clear();
+#endif
+  runner_.release();
 }
 
 std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequest>& requests,
@@ -106,8 +145,10 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
   const std::vector<int64_t> stop_ids = all_stop_ids(model_->config(), options);
   const StopRules rules(stop_ids, model_->config().vocab_size, options.stop, options.min_tokens,
                         tokenizer_);
+  const bool on_device = prepare_graphs(requests, options, stop_ids);
   Scheduler scheduler({.blocks = runner_.cache_blocks(),
                        .max_running = options_.max_running,
+                       .decode_tokens = on_device ? kDecodeChunk : 1,
                        .prefill_tokens = options_.prefill_tokens,
                        .prefill_seats = options_.prefill_seats,
                        .longest_first = options_.longest_first});
@@ -129,16 +170,31 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
     const Step& step = scheduler.schedule();
     if (step.items.empty()) break;
     const Timer compute;
-    const at::Tensor logits = runner_.run(step, scheduler);  // [items, V]
-    scheduler.computed();
-    collect_draws(step, scheduler, min_tokens, draws);
-    if (draws.size() > 0) draw_tokens(logits, options, draws);
-    (step.decode ? stats_.decode_seconds : stats_.prefill_seconds) += compute.seconds();
-    append_draws(draws, rules, scheduler);
-    sampled += static_cast<int64_t>(draws.size());
-    (step.decode ? stats_.decode_steps : stats_.prefill_steps) += 1;
-    for (const Step::Item& item : step.items) {
-      (step.decode ? stats_.decode_tokens : stats_.prefill_tokens) += item.length;
+    int64_t drawn = 0;
+#ifdef HONE_WITH_CUDA
+    if (step.decode && on_device) {
+      runner_.copy_blocks(step.copies);
+      const std::vector<DecodedRow>& rows = graphs_->run(step, scheduler);
+      stats_.decode_seconds += compute.seconds();
+      drawn = append_rows(rows, step, rules, scheduler);
+    } else
+#endif
+    {
+      const at::Tensor logits = runner_.run(step, scheduler);  // [items, V]
+      scheduler.computed();
+      collect_draws(step, scheduler, min_tokens, draws);
+      if (draws.size() > 0) draw_tokens(logits, options, draws);
+      (step.decode ? stats_.decode_seconds : stats_.prefill_seconds) += compute.seconds();
+      append_draws(draws, rules, scheduler);
+      drawn = static_cast<int64_t>(draws.size());
+    }
+    sampled += drawn;
+    if (step.decode) {
+      stats_.decode_steps += step.tokens;
+      stats_.decode_tokens += drawn;
+    } else {
+      ++stats_.prefill_steps;
+      for (const Step::Item& item : step.items) stats_.prefill_tokens += item.length;
     }
     if (++steps % 16 == 0) report();
   }
@@ -210,6 +266,31 @@ void Engine::check(const std::vector<SampleRequest>& requests,
       }
     }
   }
+}
+
+// Whether decode steps run on the device without the host.
+bool Engine::prepare_graphs(const std::vector<SampleRequest>& requests,
+                            const SamplingOptions& options, const std::vector<int64_t>& stop_ids) {
+#ifdef HONE_WITH_CUDA
+  if (!graphs_ || static_cast<int64_t>(stop_ids.size()) > kMostStopIds) return false;
+  DecodeGraphs::Extent extent{0, 1, 0};
+  int64_t longest_prompt = 0, completions = 0;
+  for (const SampleRequest& r : requests) {
+    const auto length = static_cast<int64_t>(r.prompt.size());
+    longest_prompt = std::max(longest_prompt, length);
+    completions += r.n;
+    for (const int64_t limit : limits(r, options)) {
+      extent.longest = std::max(extent.longest, length + limit);
+    }
+  }
+  extent.rows = std::clamp<int64_t>(completions, 1, options_.max_running);
+  extent.keys = runner_.cache_blocks() * kCacheBlockTokens + extent.rows * longest_prompt;
+  graphs_->prepare(runner_.cache(), options, stop_ids, extent);
+  return true;
+#else
+  (void)requests, (void)options, (void)stop_ids;
+  return false;
+#endif
 }
 
 // Most tokens of each completion. A sequence may be as long as the model's positions: the trainer

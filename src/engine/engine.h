@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "engine/model_runner.h"
@@ -15,6 +16,8 @@
 #include "text/tokenizer.h"
 
 namespace hone {
+
+class DecodeGraphs;
 
 struct EngineOptions {
   int64_t max_running = 0;     // sequences decoded together; 0: 256 on the CPU, 1024 on CUDA
@@ -40,6 +43,7 @@ class Engine : public Sampler {
   // Model and tokenizer must outlive the engine. The weights may change between calls. Without a
   // tokenizer completions have no text.
   Engine(const Transformer& model, const Tokenizer* tokenizer, const EngineOptions& options = {});
+  ~Engine() override;
 
   // Throws UserError: options out of range, a prompt that is empty, too long for the model or the
   // cache, or has ids outside the vocabulary; stop strings without a tokenizer.
@@ -48,13 +52,15 @@ class Engine : public Sampler {
                                               const SampleProgress& progress = {}) override;
 
   // Gives the cache's memory back until the next call.
-  void release_cache() { runner_.release(); }
+  void release_cache();
   int64_t cache_blocks() const { return runner_.cache_blocks(); }
   const EngineStats& stats() const { return stats_; }
 
  private:
   int64_t choose_blocks(const std::vector<SampleRequest>& requests,
                         const SamplingOptions& options) const;
+  bool prepare_graphs(const std::vector<SampleRequest>& requests, const SamplingOptions& options,
+                      const std::vector<int64_t>& stop_ids);
   std::vector<int64_t> limits(const SampleRequest& request, const SamplingOptions& options) const;
   void check(const std::vector<SampleRequest>& requests, const SamplingOptions& options) const;
 
@@ -62,6 +68,7 @@ class Engine : public Sampler {
   const Tokenizer* tokenizer_;
   EngineOptions options_;
   ModelRunner runner_;
+  std::unique_ptr<DecodeGraphs> graphs_;  // where the device decodes by itself
   EngineStats stats_;
 };
 

@@ -25,7 +25,7 @@ int64_t ModelRunner::block_bytes() const {
 
 at::Tensor ModelRunner::run(const Step& step, const Scheduler& scheduler) {
   const at::NoGradGuard no_grad;
-  if (!step.copies.empty()) copy_blocks(step.copies);
+  copy_blocks(step.copies);
   build_batch(step, scheduler);
   at::Tensor hidden = model_->forward(batch_);  // [T, C]
   if (!step.decode) {
@@ -43,6 +43,7 @@ at::Tensor ModelRunner::run(const Step& step, const Scheduler& scheduler) {
 // In both layouts of KvCache a block is one contiguous piece of each layer's tensor.
 void ModelRunner::copy_blocks(const std::vector<Step::BlockCopy>& copies) {
   const int64_t n = static_cast<int64_t>(copies.size());
+  if (n == 0) return;
   at::Tensor index = at::empty({2, n}, at::kLong);
   int64_t* p = index.data_ptr<int64_t>();
   for (int64_t i = 0; i < n; ++i) {

@@ -20,15 +20,17 @@ class ModelRunner {
   void prepare(int64_t blocks);
   // Gives the cache's memory back; `prepare` makes a new one.
   void release() { cache_ = {}; }
+  const KvCache& cache() const { return cache_; }
   int64_t cache_blocks() const { return cache_.blocks; }
   // Bytes of one block in all layers.
   int64_t block_bytes() const;
 
   // Computes the step. Logits of each item's last token, [items, V] float32 on the model's device.
   at::Tensor run(const Step& step, const Scheduler& scheduler);
+  // A step's copies, where the rest of it is not run here.
+  void copy_blocks(const std::vector<Step::BlockCopy>& copies);
 
  private:
-  void copy_blocks(const std::vector<Step::BlockCopy>& copies);
   void build_batch(const Step& step, const Scheduler& scheduler);
 
   const Transformer* model_;

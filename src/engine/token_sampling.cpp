@@ -11,8 +11,6 @@
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-
-#include "kernels/cuda_sample.h"
 #endif
 
 namespace hone {
@@ -20,12 +18,6 @@ namespace {
 
 // Logits that are gathered or filtered at a time on the CPU: 64 MiB.
 constexpr int64_t kChunkLogits = int64_t{16} << 20;
-
-// Whether drawing looks at top_k, top_p or min_p.
-bool filters(const SamplingOptions& options) {
-  return options.temperature > 0 &&
-         (options.top_k > 0 || options.top_p < 1.0 || options.min_p > 0.0);
-}
 
 bool any_forbids(const TokenDraws& draws, size_t begin, int64_t n) {
   const uint8_t* flags = draws.forbid.data() + begin;
@@ -82,13 +74,6 @@ void draw_cpu(const at::Tensor& logits, const SamplingOptions& options, TokenDra
 }
 
 #ifdef HONE_WITH_CUDA
-kernels::cuda::SamplingParameters cuda_parameters(const SamplingOptions& options, int64_t vocab) {
-  return {.inv_temperature = inverse_temperature(options),
-          .top_k = static_cast<int32_t>(std::min(options.top_k, vocab)),
-          .top_p = static_cast<float>(options.top_p),
-          .min_p = static_cast<float>(options.min_p)};
-}
-
 // All draws at once, from logits [M, V] on the GPU: one copy there and one back.
 void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws) {
   const c10::cuda::CUDAGuard guard(logits.device());
@@ -103,7 +88,12 @@ void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDr
   at::Tensor staging = at::empty({24 * n + kParameters + 4 * (n + f) + n}, at::kByte);
   struct {
     int64_t keys, samples, positions, parameters, rows, forbidden, forbid;
-  } const at{0, 8 * n, 16 * n, 24 * n, 24 * n + kParameters, 28 * n + kParameters,
+  } const at{0,
+             8 * n,
+             16 * n,
+             24 * n,
+             24 * n + kParameters,
+             28 * n + kParameters,
              28 * n + kParameters + 4 * f};
   uint8_t* in = staging.data_ptr<uint8_t>();
   std::memcpy(in + at.keys, draws.keys.data(), 8 * draws.size());
@@ -152,6 +142,20 @@ void draw_cuda(const at::Tensor& logits, const SamplingOptions& options, TokenDr
 #endif
 
 }  // namespace
+
+bool filters(const SamplingOptions& options) {
+  return options.temperature > 0 &&
+         (options.top_k > 0 || options.top_p < 1.0 || options.min_p > 0.0);
+}
+
+#ifdef HONE_WITH_CUDA
+kernels::cuda::SamplingParameters cuda_parameters(const SamplingOptions& options, int64_t vocab) {
+  return {.inv_temperature = inverse_temperature(options),
+          .top_k = static_cast<int32_t>(std::min(options.top_k, vocab)),
+          .top_p = static_cast<float>(options.top_p),
+          .min_p = static_cast<float>(options.min_p)};
+}
+#endif
 
 void TokenDraws::clear() {
   for (auto* column : {&rows, &sequences, &samples, &positions, &tokens}) column->clear();

@@ -8,6 +8,10 @@
 
 #include "rollouts/sampler.h"
 
+#ifdef HONE_WITH_CUDA
+#include "kernels/cuda_sample.h"
+#endif
+
 namespace hone {
 
 // B draws, struct of arrays. A draw is a function of its row of logits and of
@@ -30,6 +34,13 @@ struct TokenDraws {
   void add(int64_t row, int64_t sequence, uint64_t key, int64_t sample, int64_t position,
            bool forbid = false);
 };
+
+// Whether drawing looks at top_k, top_p or min_p.
+bool filters(const SamplingOptions& options);
+
+#ifdef HONE_WITH_CUDA
+kernels::cuda::SamplingParameters cuda_parameters(const SamplingOptions& options, int64_t vocab);
+#endif
 
 // logits: [M, V] float32; unchanged.
 void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws);

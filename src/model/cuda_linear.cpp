@@ -122,7 +122,8 @@ class Planner {
 
  private:
   // The first that cuBLASLt proposes. Exact: the first of the family if it is the best for this M,
-  // otherwise that of a larger M: for a small M and a long K the proposals without a split are poor.
+  // otherwise that of a larger M: for a small M and a long K the proposals without a split are
+  // poor.
   cublasLtMatmulAlgo_t choose(const Shape& s, int64_t x_stride) const {
     for (int64_t m = s.m; m <= std::max<int64_t>(s.m, 1024); m = std::max(2 * m, m + 32)) {
       const Layouts layouts(s, m, x_stride, nullptr);

@@ -63,8 +63,7 @@ const AttentionPlan& plan_over_cache(const ForwardBatch& batch, int64_t group) {
     stride = std::max(stride, static_cast<size_t>((s.context + kBlockTokens - 1) / kBlockTokens));
   }
   const size_t n = batch.sequences.size();
-  Tensor tables =
-      at::zeros({static_cast<int64_t>(n), static_cast<int64_t>(stride)}, at::kInt);
+  Tensor tables = at::zeros({static_cast<int64_t>(n), static_cast<int64_t>(stride)}, at::kInt);
   std::vector<k::PrefillItem> items;
   for (size_t i = 0; i < n; ++i) {
     const PagedSequence& s = batch.sequences[i];
@@ -125,9 +124,8 @@ struct ExactAttention : torch::autograd::Function<ExactAttention> {
     Tensor out = at::empty({t, shape->heads * shape->head_dim}, qkv.options());
     Tensor lse = at::empty({t, shape->heads}, qkv.options().dtype(at::kFloat));
     k::prefill_attention(type_of(qkv), heads, items_of(plan),
-                         static_cast<int32_t>(plan.items.size(0)), nullptr, 0,
-                         qkv.const_data_ptr(), nullptr, nullptr, out.data_ptr(),
-                         lse.data_ptr<float>(), stream());
+                         static_cast<int32_t>(plan.items.size(0)), nullptr, 0, qkv.const_data_ptr(),
+                         nullptr, nullptr, out.data_ptr(), lse.data_ptr<float>(), stream());
     ctx->save_for_backward({qkv, out, lse});
     ctx->saved_data["batch"] = reinterpret_cast<int64_t>(batch);
     ctx->saved_data["rope"] = reinterpret_cast<int64_t>(rope);
@@ -227,12 +225,11 @@ Tensor paged_attention(const Tensor& qkv, const ForwardBatch& batch, int64_t lay
     return out;
   }
   const AttentionPlan& plan = plan_over_cache(batch, shape.heads / shape.kv_heads);
-  k::prefill_attention(type_of(qkv), heads, items_of(plan),
-                       static_cast<int32_t>(plan.items.size(0)),
-                       plan.block_tables.const_data_ptr<int32_t>(),
-                       static_cast<int32_t>(plan.block_tables.size(1)), qkv.const_data_ptr(),
-                       keys.const_data_ptr(), values.const_data_ptr(), out.data_ptr(), nullptr,
-                       stream());
+  k::prefill_attention(
+      type_of(qkv), heads, items_of(plan), static_cast<int32_t>(plan.items.size(0)),
+      plan.block_tables.const_data_ptr<int32_t>(), static_cast<int32_t>(plan.block_tables.size(1)),
+      qkv.const_data_ptr(), keys.const_data_ptr(), values.const_data_ptr(), out.data_ptr(), nullptr,
+      stream());
   return out;
 }
 

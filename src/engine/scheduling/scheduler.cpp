@@ -51,6 +51,7 @@ int64_t Scheduler::length(const Sequence& s) const {
 
 const Step& Scheduler::schedule() {
   step_.decode = false;
+  step_.tokens = 1;
   step_.copies.clear();
   step_.items.clear();
   std::erase_if(running_,
@@ -214,13 +215,17 @@ void Scheduler::plan_decode() {
   for (size_t i = 0; i < running_.size(); ++i) {  // shrinks at its end while we go
     Sequence& s = sequence(running_[i]);
     const int64_t input = length(s) - 1;  // position of the token that is fed
-    if (blocks_for(input + 1) > static_cast<int64_t>(s.blocks.size())) {
+    const int64_t left = s.max_tokens - static_cast<int64_t>(s.generated.size());
+    const int64_t drawn = std::min(options_.decode_tokens, left);
+    step_.tokens = std::max(step_.tokens, drawn);
+    while (s.status == SequenceStatus::running &&
+           blocks_for(input + drawn) > static_cast<int64_t>(s.blocks.size())) {
       while (blocks_.free_count() == 0 && s.status == SequenceStatus::running) {
         HONE_CHECK(reclaim_for_decode());
       }
-      if (s.status != SequenceStatus::running) break;  // it was the newest itself
-      s.blocks.push_back(blocks_.allocate());
+      if (s.status == SequenceStatus::running) s.blocks.push_back(blocks_.allocate());
     }
+    if (s.status != SequenceStatus::running) break;  // it was the newest itself
     step_.items.push_back({s.group, running_[i], input, 1});
   }
   step_.decode = true;

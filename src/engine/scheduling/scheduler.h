@@ -5,8 +5,9 @@
 // copy of the partial last one (the last completion to start takes the original). When blocks run
 // out, the sequence that started last gives its blocks back and is computed again later.
 //
-// A step is either a prefill (prompts, or sequences that are computed again) or a decode (one token
-// of every running sequence). Nothing here affects what a sequence's tokens will be. One thread.
+// A step is either a prefill (prompts, or sequences that are computed again) or a decode (a token,
+// or several one after the other, of every running sequence). Nothing here affects what a
+// sequence's tokens will be. One thread.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +23,7 @@ namespace hone {
 struct SchedulerOptions {
   int64_t blocks = 0;             // of kCacheBlockTokens tokens
   int64_t max_running = 256;      // sequences in a decode step
+  int64_t decode_tokens = 1;      // of each sequence in a decode step; blocks are there for all
   int64_t prefill_tokens = 4096;  // in a prefill step, unless one sequence alone is longer
   int64_t prefill_seats = 1;      // free seats that are worth a prefill step
   bool longest_first = false;     // by limit, then by prompt; else in the order of `add`
@@ -37,6 +39,7 @@ struct Step {
     int32_t from, to;
   };
   bool decode = false;  // every item is one token of a sequence
+  int64_t tokens = 1;   // decode: to be drawn for each item, one after the other, until it ends
   // To be done before the pass, all reads before all writes; no block is written twice. After
   // pre-emption a target may have a new owner, which then overwrites what was copied.
   std::vector<BlockCopy> copies;
@@ -55,6 +58,11 @@ class Scheduler {
   const Step& schedule();
   // Call after the step's forward pass, before tokens are appended.
   void computed();
+  // Call after the tokens of a decode step are appended to a sequence that goes on: all but the
+  // newest are in the cache.
+  void appended(int64_t sequence) {
+    this->sequence(sequence).cached = length(this->sequence(sequence)) - 1;
+  }
   // Ends a sequence in any state; its blocks are free from then on.
   void finish(int64_t sequence, FinishReason reason);
 

@@ -1,0 +1,317 @@
+#ifdef HONE_WITH_CUDA
+#include "engine/decode_graph.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/token_sampling.h"
+#include "kernels/cuda_attention.h"
+#include "kernels/cuda_decode_step.h"
+#include "kernels/cuda_sample.h"
+
+namespace hone {
+
+namespace k = kernels::cuda;
+
+namespace {
+
+// Rows of the graph that serves `rows`: few sizes, little waste.
+int64_t bucket(int64_t rows) {
+  if (rows <= 4) return rows;
+  if (rows <= 32) return (rows + 3) / 4 * 4;
+  if (rows <= 128) return (rows + 15) / 16 * 16;
+  if (rows <= 512) return (rows + 31) / 32 * 32;
+  return (rows + 127) / 128 * 128;
+}
+
+// Pieces of one buffer, each on a 16-byte boundary.
+class Layout {
+ public:
+  int64_t add(int64_t bytes) {
+    const int64_t at = size_;
+    size_ += (bytes + 15) / 16 * 16;
+    return at;
+  }
+  int64_t size() const { return size_; }
+
+ private:
+  int64_t size_ = 0;
+};
+
+}  // namespace
+
+// State that the host writes before a chunk, in one piece; outputs that it reads after it, in one
+// piece; and what stays on the device.
+struct DecodeGraphs::Buffers {
+  int64_t rows = 0, table_stride = 0;  // capacities
+  int64_t tokens, positions, slots, contexts, places, limits, earliest, forbid, keys, samples,
+      parameters, stop_ids, stop_count, step, tables;  // in `state`
+  at::Tensor state, staging;    // device, pinned host
+  at::Tensor outputs, results;  // [3][kDecodeChunk][rows], device and pinned host
+  at::Tensor drawn;             // [rows] int64
+  at::Tensor logprobs;          // [2][rows]
+  at::Tensor workspace;         // of the draws
+  at::Tensor work_items, work_counts, work_partial;
+  k::DecodeWork work{};
+
+  template <class T>
+  T* device(int64_t at) const {
+    return reinterpret_cast<T*>(state.data_ptr<uint8_t>() + at);
+  }
+  template <class T>
+  T* host(int64_t at) const {
+    return reinterpret_cast<T*>(staging.data_ptr<uint8_t>() + at);
+  }
+};
+
+struct DecodeGraphs::Graph {
+  at::cuda::CUDAGraph graph;
+  ForwardBatch batch;
+  k::DecodeStep step;
+};
+
+DecodeGraphs::DecodeGraphs(const Transformer& model)
+    : model_(&model), pool_(at::cuda::graph_pool_handle()) {}
+DecodeGraphs::~DecodeGraphs() = default;
+
+bool DecodeGraphs::serves(const Transformer& model) {
+  return model.device().is_cuda() && model.config().latent.kv_rank == 0;
+}
+
+void DecodeGraphs::clear() {
+  graphs_.clear();
+  cache_ = nullptr;
+}
+
+void DecodeGraphs::prepare(const KvCache& cache, const SamplingOptions& options,
+                           const std::vector<int64_t>& stop_ids, const Extent& extent) {
+  const c10::cuda::CUDAGuard guard(model_->device());
+  cache_ = &cache;
+  options_ = options;
+  stop_ids_ = stop_ids;
+  filtered_ = filters(options);
+  const ops::RopeTable& rope = model_->reserve_positions(extent.longest);
+  const std::pair<const void*, const void*> at{cache.keys.front().const_data_ptr(),
+                                               rope.cos.const_data_ptr()};
+  if (at != captured_with_) graphs_.clear();
+  captured_with_ = at;
+  allocate(extent);
+}
+
+void DecodeGraphs::allocate(const Extent& extent) {
+  const ModelConfig& c = model_->config();
+  int64_t rows = bucket(extent.rows), stride = blocks_for(extent.longest);
+  const int64_t keys = std::min(extent.keys, extent.rows * extent.longest);
+  int64_t capacity = rows + (keys + k::kSpanKeys - 1) / k::kSpanKeys;
+  if (buffers_) {
+    const Buffers& old = *buffers_;
+    if (old.rows >= rows && old.table_stride >= stride && old.work.capacity >= capacity) return;
+    rows = std::max(rows, old.rows);
+    stride = std::max(stride, old.table_stride);
+    capacity = std::max<int64_t>(capacity, old.work.capacity);
+  }
+  graphs_.clear();
+  buffers_.reset();  // before the new one is made
+  auto b = std::make_unique<Buffers>();
+  b->rows = rows;
+  b->table_stride = stride;
+  Layout layout;
+  for (int64_t* at : {&b->tokens, &b->positions, &b->slots, &b->places, &b->keys, &b->samples}) {
+    *at = layout.add(8 * rows);
+  }
+  for (int64_t* at : {&b->contexts, &b->limits, &b->earliest}) *at = layout.add(4 * rows);
+  b->forbid = layout.add(rows);
+  b->parameters = layout.add(sizeof(k::SamplingParameters));
+  b->stop_ids = layout.add(4 * kMostStopIds);
+  b->stop_count = layout.add(4);
+  b->step = layout.add(4);
+  b->tables = layout.add(4 * rows * b->table_stride);
+  const auto on_device = at::TensorOptions().device(model_->device());
+  const auto pinned = at::TensorOptions().pinned_memory(true);
+  b->state = at::zeros({layout.size()}, on_device.dtype(at::kByte));
+  b->staging = at::zeros({layout.size()}, pinned.dtype(at::kByte));
+  b->outputs = at::zeros({3, kDecodeChunk, rows}, on_device.dtype(at::kInt));
+  b->results = at::zeros({3, kDecodeChunk, rows}, pinned.dtype(at::kInt));
+  b->drawn = at::zeros({rows}, on_device.dtype(at::kLong));
+  b->logprobs = at::zeros({2, rows}, on_device.dtype(at::kFloat));
+  b->workspace =
+      at::empty({static_cast<int64_t>(k::sample_workspace_bytes(rows, c.vocab_size))},
+                on_device.dtype(at::kByte));
+  const k::HeadShape heads{static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads),
+                           static_cast<int32_t>(c.head_dim), 1.0f, 0};
+  b->work_items = at::zeros({capacity, 2}, on_device.dtype(at::kInt));
+  b->work_counts = at::zeros({1 + rows + rows * c.heads}, on_device.dtype(at::kInt));
+  b->work_partial = at::empty({k::decode_partial_floats(heads, capacity)},
+                              on_device.dtype(at::kFloat));
+  int32_t* counts = b->work_counts.data_ptr<int32_t>();
+  b->work = {reinterpret_cast<int2*>(b->work_items.data_ptr<int32_t>()),
+             counts,
+             counts + 1,
+             counts + 1 + rows,
+             b->work_partial.data_ptr<float>(),
+             static_cast<int32_t>(capacity)};
+  buffers_ = std::move(b);
+}
+
+void DecodeGraphs::upload(const Step& step, const Scheduler& scheduler, int64_t rows) {
+  Buffers& b = *buffers_;
+  for (int64_t i = 0; i < rows; ++i) {
+    const bool real = i < static_cast<int64_t>(step.items.size());
+    if (!real) {
+      b.host<int32_t>(b.contexts)[i] = 0;
+      b.host<int64_t>(b.tokens)[i] = b.host<int64_t>(b.positions)[i] = 0;
+      b.host<int64_t>(b.places)[i] = 0;
+      b.host<int64_t>(b.slots)[i] = -1;
+      b.host<uint8_t>(b.forbid)[i] = 0;
+      continue;
+    }
+    const Step::Item& item = step.items[static_cast<size_t>(i)];
+    const PromptGroup& group = scheduler.group(item.group);
+    const Sequence& s = scheduler.sequence(item.sequence);
+    const int64_t length = scheduler.length(s), position = length - 1;
+    const int64_t earliest = stop_ids_.empty() ? 0 : group.length() + options_.min_tokens;
+    b.host<int64_t>(b.tokens)[i] =
+        s.generated.empty() ? group.prompt.back() : static_cast<int64_t>(s.generated.back());
+    b.host<int64_t>(b.positions)[i] = position;
+    b.host<int64_t>(b.slots)[i] =
+        int64_t{s.blocks[static_cast<size_t>(position / kCacheBlockTokens)]} * kCacheBlockTokens +
+        position % kCacheBlockTokens;
+    b.host<int64_t>(b.places)[i] = length;
+    b.host<uint64_t>(b.keys)[i] = group.key;
+    b.host<int64_t>(b.samples)[i] = s.sample;
+    b.host<int32_t>(b.contexts)[i] = static_cast<int32_t>(length);
+    b.host<int32_t>(b.limits)[i] = static_cast<int32_t>(group.length() + s.max_tokens);
+    b.host<int32_t>(b.earliest)[i] = static_cast<int32_t>(earliest);
+    b.host<uint8_t>(b.forbid)[i] = length < earliest;
+    std::copy(s.blocks.begin(), s.blocks.end(), b.host<int32_t>(b.tables) + i * b.table_stride);
+  }
+  *b.host<k::SamplingParameters>(b.parameters) =
+      cuda_parameters(options_, model_->config().vocab_size);
+  int32_t* ids = b.host<int32_t>(b.stop_ids);
+  std::fill_n(ids, kMostStopIds, stop_ids_.empty() ? 0 : static_cast<int32_t>(stop_ids_.front()));
+  std::copy(stop_ids_.begin(), stop_ids_.end(), ids);
+  *b.host<int32_t>(b.stop_count) = static_cast<int32_t>(stop_ids_.size());
+  *b.host<int32_t>(b.step) = 0;
+  const int64_t used = b.tables + 4 * rows * b.table_stride;
+  b.state.narrow(0, 0, used).copy_(b.staging.narrow(0, 0, used), /*non_blocking=*/true);
+}
+
+// One step of `rows` rows on the current stream, from state to state.
+void DecodeGraphs::launch(int64_t rows) {
+  const at::NoGradGuard no_grad;
+  Buffers& b = *buffers_;
+  Graph& g = *graphs_.at({rows, filtered_});
+  const auto stream = c10::cuda::getCurrentCUDAStream().stream();
+  k::plan_decode(g.step.rows, g.step.work, stream);
+  const at::Tensor logits = model_->logits(model_->forward(g.batch));  // [rows, V]
+  k::SampleCall call{};
+  call.logits = logits.const_data_ptr<float>();
+  call.batch = rows;
+  call.vocab = logits.size(1);
+  call.parameters = b.device<k::SamplingParameters>(b.parameters);
+  call.filtered = filtered_;
+  call.keys = b.device<uint64_t>(b.keys);
+  call.samples = b.device<int64_t>(b.samples);
+  call.positions = b.device<int64_t>(b.places);
+  call.forbidden = b.device<int32_t>(b.stop_ids);
+  call.forbidden_count = kMostStopIds;  // the same in every capture: some stand there twice
+  call.forbid = b.device<uint8_t>(b.forbid);
+  call.tokens = b.drawn.data_ptr<int64_t>();
+  call.logprobs = b.logprobs.data_ptr<float>();
+  call.sampled_logprobs = call.logprobs + b.rows;
+  call.workspace = b.workspace.data_ptr();
+  k::sample_tokens(call, stream);
+  const k::DecodeState state{b.device<int64_t>(b.tokens),
+                             b.device<int64_t>(b.positions),
+                             b.device<int64_t>(b.slots),
+                             b.device<int32_t>(b.contexts),
+                             b.device<int64_t>(b.places),
+                             b.device<int32_t>(b.limits),
+                             b.device<int32_t>(b.earliest),
+                             b.device<uint8_t>(b.forbid),
+                             b.device<int32_t>(b.tables),
+                             static_cast<int32_t>(b.table_stride),
+                             static_cast<int32_t>(rows),
+                             b.device<int32_t>(b.stop_ids),
+                             b.device<int32_t>(b.stop_count),
+                             b.device<int32_t>(b.step)};
+  int32_t* out = b.outputs.data_ptr<int32_t>();
+  const int64_t plane = kDecodeChunk * b.rows;
+  k::advance_decode(state, call.tokens, call.logprobs, call.sampled_logprobs,
+                    {out, reinterpret_cast<float*>(out + plane),
+                     reinterpret_cast<float*>(out + 2 * plane)},
+                    stream);
+}
+
+DecodeGraphs::Graph& DecodeGraphs::graph(int64_t rows) {
+  std::unique_ptr<Graph>& g = graphs_[{rows, filtered_}];
+  if (g) return *g;
+  Buffers& b = *buffers_;
+  g = std::make_unique<Graph>();
+  g->step = {{b.device<int32_t>(b.contexts), b.device<int32_t>(b.tables),
+              static_cast<int32_t>(b.table_stride), static_cast<int32_t>(rows)},
+             b.work};
+  const auto longs = at::TensorOptions().device(model_->device()).dtype(at::kLong);
+  g->batch.tokens = at::from_blob(b.device<int64_t>(b.tokens), {rows}, longs);
+  g->batch.positions = at::from_blob(b.device<int64_t>(b.positions), {rows}, longs);
+  g->batch.slots = at::from_blob(b.device<int64_t>(b.slots), {rows}, longs);
+  g->batch.cache = const_cast<KvCache*>(cache_);
+  g->batch.decode = &g->step;
+  // Once by itself, with empty rows: libraries set themselves up, nothing is written.
+  const c10::cuda::CUDAStream side = c10::cuda::getStreamFromPool();
+  c10::cuda::getCurrentCUDAStream().synchronize();
+  {
+    const c10::cuda::CUDAStreamGuard on_side(side);
+    b.state.zero_();
+    launch(rows);
+    side.synchronize();
+    b.state.zero_();
+    g->graph.capture_begin(pool_);
+    launch(rows);
+    g->graph.capture_end();
+    side.synchronize();
+  }
+  return *g;
+}
+
+const std::vector<DecodedRow>& DecodeGraphs::run(const Step& step, const Scheduler& scheduler) {
+  const c10::cuda::CUDAGuard guard(model_->device());
+  const int64_t rows = bucket(static_cast<int64_t>(step.items.size()));
+  Graph& g = graph(rows);
+  Buffers& b = *buffers_;
+  upload(step, scheduler, rows);
+  for (int64_t i = 0; i < step.tokens; ++i) g.graph.replay();
+  // [3][kDecodeChunk * rows of the buffers], of which the first step.tokens * rows are filled.
+  const int64_t used = step.tokens * rows, plane = kDecodeChunk * b.rows;
+  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
+  C10_CUDA_CHECK(cudaMemcpy2DAsync(b.results.data_ptr(), 4 * plane, b.outputs.const_data_ptr(),
+                                   4 * plane, 4 * used, 3, cudaMemcpyDeviceToHost, stream.stream()));
+  stream.synchronize();
+  const int32_t* tokens = b.results.const_data_ptr<int32_t>();
+  const auto* logprobs = reinterpret_cast<const float*>(tokens + plane);
+  const auto* sampled = reinterpret_cast<const float*>(tokens + 2 * plane);
+  decoded_.resize(step.items.size());
+  for (size_t i = 0; i < decoded_.size(); ++i) {
+    DecodedRow& row = decoded_[i];
+    row.tokens.clear();
+    row.logprobs.clear();
+    row.sampled_logprobs.clear();
+    for (int64_t t = 0; t < step.tokens; ++t) {
+      const int64_t at = t * rows + static_cast<int64_t>(i);
+      if (tokens[at] < 0) break;
+      row.tokens.push_back(tokens[at]);
+      row.logprobs.push_back(logprobs[at]);
+      row.sampled_logprobs.push_back(sampled[at]);
+    }
+  }
+  return decoded_;
+}
+
+}  // namespace hone
+#endif

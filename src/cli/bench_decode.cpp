@@ -36,7 +36,7 @@ struct Options {
   int64_t batch = 256, prompts = 0, group = 1, prompt_tokens = 0, new_tokens = 0;
   int64_t runs = 5, warmup = 2;
   double temperature = 1;
-  bool tail = false, longest_first = false, exact = false, profile = false;
+  bool tail = false, longest_first = false, profile = false;
   ModelOptions place;
   OutputOptions output;
 };
@@ -254,7 +254,7 @@ Json figures_of(const Options& o, const Transformer& model, const std::vector<in
           {"longest", *std::max_element(lengths.begin(), lengths.end())},
           {"longest_first", o.longest_first},
           {"temperature", o.temperature},
-          {"exact", o.exact || model.device().is_cpu()},
+          {"exact", model.exact()},
           {"runs", o.runs},
           {"tokens", tokens},
           {"seconds", median(seconds)},
@@ -281,9 +281,6 @@ void check(const Options& o, const at::Device& device, int64_t longest) {
   }
   if (o.profile && !device.is_cuda()) {
     throw UserError("--profile times the kernels of a GPU, and this call runs on the CPU");
-  }
-  if (o.exact && !device.is_cpu()) {
-    throw UserError("--exact: sampling is exact on the CPU only; add --device cpu");
   }
 }
 
@@ -346,7 +343,8 @@ void add_bench_decode(Command& bench) {
   c.option("--temperature", o.temperature, "0 is greedy");
   c.option("--warmup", o.warmup, "calls before those that are measured");
   c.option("--runs", o.runs, "calls that are measured");
-  c.flag("--exact", o.exact, "results that do not depend on the batch (the CPU's always are so)");
+  c.flag("--exact", o.place.exact,
+         "results that do not depend on the batch (the CPU's always are so)");
   c.flag("--profile", o.profile,
          "GPU: the time of a decode step by kernel, on stderr and in the JSON");
   add_model_options(c, o.place);

@@ -68,7 +68,7 @@ std::string find_model(const std::string& model) {
 
 std::unique_ptr<Transformer> open_model(const std::string& directory, const ModelOptions& options) {
   set_threads(options.threads);
-  return load_model(directory, choose_place(options.device, options.dtype, false));
+  return load_model(directory, choose_place(options.device, options.dtype, false, options.exact));
 }
 
 void check_vocabulary(const Transformer& model, const Tokenizer& tokenizer,

@@ -18,7 +18,6 @@ struct Options {
   JsonlFiles files;
   int64_t n = 1;
   SamplingOptions sampling;
-  bool exact = false;
   ModelOptions place;
   OutputOptions output;
 };
@@ -64,9 +63,6 @@ int run(const Options& o) {
   const PromptForm form = read_prompt_form(directory);
   const auto model = open_model(directory, o.place);
   check_vocabulary(*model, *tokenizer, directory);
-  if (o.exact && !model->device().is_cpu()) {
-    throw UserError("--exact: sampling is exact on the CPU only; add --device cpu");
-  }
   Engine engine(*model, tokenizer.get());
 
   std::map<std::vector<int32_t>, uint64_t> occurrences;  // equal prompts draw differently
@@ -117,7 +113,8 @@ void add_sample(Command& hone) {
   c.option("--min-tokens", o.sampling.min_tokens, "tokens before which nothing may end it");
   c.option("--stop", o.sampling.stop, "texts that end a completion");
   c.option("--stop-ids", o.sampling.stop_ids, "token ids that end a completion");
-  c.flag("--exact", o.exact, "results that do not depend on the batch (the CPU's always are so)");
+  c.flag("--exact", o.place.exact,
+         "results that do not depend on the batch (the CPU's always are so)");
   add_model_options(c, o.place);
   add_output_options(c, o.output);
   c.action([] { return run(o); });

@@ -52,7 +52,7 @@ struct DecodeGraphs::Buffers {
   int64_t rows = 0, table_stride = 0;  // capacities
   int64_t tokens, positions, slots, contexts, places, limits, earliest, forbid, keys, samples,
       parameters, stop_ids, stop_count, step, tables;  // in `state`
-  at::Tensor state, staging;    // device, pinned host
+  at::Tensor state, staging;                           // device, pinned host
   at::Tensor outputs, results;  // [3][kDecodeChunk][rows], device and pinned host
   at::Tensor drawn;             // [rows] int64
   at::Tensor logprobs;          // [2][rows]
@@ -140,17 +140,16 @@ void DecodeGraphs::allocate(const Extent& extent) {
   b->results = at::zeros({3, kDecodeChunk, rows}, pinned.dtype(at::kInt));
   b->drawn = at::zeros({rows}, on_device.dtype(at::kLong));
   b->logprobs = at::zeros({2, rows}, on_device.dtype(at::kFloat));
-  b->workspace =
-      at::empty({static_cast<int64_t>(k::sample_workspace_bytes(rows, c.vocab_size))},
-                on_device.dtype(at::kByte));
+  b->workspace = at::empty({static_cast<int64_t>(k::sample_workspace_bytes(rows, c.vocab_size))},
+                           on_device.dtype(at::kByte));
   const k::HeadShape heads{static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads),
                            static_cast<int32_t>(c.head_dim), 1.0f, 0};
-  b->work_items = at::zeros({capacity, 2}, on_device.dtype(at::kInt));
+  b->work_items = at::zeros({capacity, 4}, on_device.dtype(at::kInt));
   b->work_counts = at::zeros({1 + rows + rows * c.heads}, on_device.dtype(at::kInt));
-  b->work_partial = at::empty({k::decode_partial_floats(heads, capacity)},
-                              on_device.dtype(at::kFloat));
+  b->work_partial =
+      at::empty({k::decode_partial_floats(heads, capacity)}, on_device.dtype(at::kFloat));
   int32_t* counts = b->work_counts.data_ptr<int32_t>();
-  b->work = {reinterpret_cast<int2*>(b->work_items.data_ptr<int32_t>()),
+  b->work = {reinterpret_cast<k::SpanItem*>(b->work_items.data_ptr<int32_t>()),
              counts,
              counts + 1,
              counts + 1 + rows,
@@ -208,7 +207,9 @@ void DecodeGraphs::launch(int64_t rows) {
   Buffers& b = *buffers_;
   Graph& g = *graphs_.at({rows, filtered_});
   const auto stream = c10::cuda::getCurrentCUDAStream().stream();
-  k::plan_decode(g.step.rows, g.step.work, stream);
+  const ModelConfig& c = model_->config();
+  const int64_t slices = c.kv_heads * ((c.heads / c.kv_heads + 15) / 16);
+  k::plan_decode(g.step.rows, g.step.work, static_cast<int32_t>(slices), stream);
   const at::Tensor logits = model_->logits(model_->forward(g.batch));  // [rows, V]
   k::SampleCall call{};
   call.logits = logits.const_data_ptr<float>();
@@ -227,26 +228,19 @@ void DecodeGraphs::launch(int64_t rows) {
   call.sampled_logprobs = call.logprobs + b.rows;
   call.workspace = b.workspace.data_ptr();
   k::sample_tokens(call, stream);
-  const k::DecodeState state{b.device<int64_t>(b.tokens),
-                             b.device<int64_t>(b.positions),
-                             b.device<int64_t>(b.slots),
-                             b.device<int32_t>(b.contexts),
-                             b.device<int64_t>(b.places),
-                             b.device<int32_t>(b.limits),
-                             b.device<int32_t>(b.earliest),
-                             b.device<uint8_t>(b.forbid),
-                             b.device<int32_t>(b.tables),
-                             static_cast<int32_t>(b.table_stride),
-                             static_cast<int32_t>(rows),
-                             b.device<int32_t>(b.stop_ids),
-                             b.device<int32_t>(b.stop_count),
-                             b.device<int32_t>(b.step)};
+  const k::DecodeState state{b.device<int64_t>(b.tokens),     b.device<int64_t>(b.positions),
+                             b.device<int64_t>(b.slots),      b.device<int32_t>(b.contexts),
+                             b.device<int64_t>(b.places),     b.device<int32_t>(b.limits),
+                             b.device<int32_t>(b.earliest),   b.device<uint8_t>(b.forbid),
+                             b.device<int32_t>(b.tables),     static_cast<int32_t>(b.table_stride),
+                             static_cast<int32_t>(rows),      b.device<int32_t>(b.stop_ids),
+                             b.device<int32_t>(b.stop_count), b.device<int32_t>(b.step)};
   int32_t* out = b.outputs.data_ptr<int32_t>();
   const int64_t plane = kDecodeChunk * b.rows;
-  k::advance_decode(state, call.tokens, call.logprobs, call.sampled_logprobs,
-                    {out, reinterpret_cast<float*>(out + plane),
-                     reinterpret_cast<float*>(out + 2 * plane)},
-                    stream);
+  k::advance_decode(
+      state, call.tokens, call.logprobs, call.sampled_logprobs,
+      {out, reinterpret_cast<float*>(out + plane), reinterpret_cast<float*>(out + 2 * plane)},
+      stream);
 }
 
 DecodeGraphs::Graph& DecodeGraphs::graph(int64_t rows) {
@@ -269,9 +263,9 @@ DecodeGraphs::Graph& DecodeGraphs::graph(int64_t rows) {
   {
     const c10::cuda::CUDAStreamGuard on_side(side);
     b.state.zero_();
+    b.state.narrow(0, b.slots, 8 * rows).fill_(0xFF);  // -1: nothing goes into the cache
     launch(rows);
     side.synchronize();
-    b.state.zero_();
     g->graph.capture_begin(pool_);
     launch(rows);
     g->graph.capture_end();
@@ -291,7 +285,8 @@ const std::vector<DecodedRow>& DecodeGraphs::run(const Step& step, const Schedul
   const int64_t used = step.tokens * rows, plane = kDecodeChunk * b.rows;
   const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
   C10_CUDA_CHECK(cudaMemcpy2DAsync(b.results.data_ptr(), 4 * plane, b.outputs.const_data_ptr(),
-                                   4 * plane, 4 * used, 3, cudaMemcpyDeviceToHost, stream.stream()));
+                                   4 * plane, 4 * used, 3, cudaMemcpyDeviceToHost,
+                                   stream.stream()));
   stream.synchronize();
   const int32_t* tokens = b.results.const_data_ptr<int32_t>();
   const auto* logprobs = reinterpret_cast<const float*>(tokens + plane);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda_attention.h"
+#include "kernels/launch.cuh"
 
 namespace hone::kernels::cuda {
 
@@ -286,23 +287,24 @@ struct Ring {
       kWarps * (kSlots * kSlotElements + 2 * kQueryElements) * static_cast<int>(sizeof(uint16_t));
 };
 
-// A span of a row, for up to 16 query heads of one key head.
-struct SpanItem {
-  int row, span, slice, context;
-  int head, first_row, rows;  // query heads [head * group + first_row, + rows)
-  int from;                   // first key that the row sees
+// Spans of a row, for up to 16 query heads of one key head.
+struct SliceItem {
+  SpanItem spans;
+  int slice, head, first_row, rows;  // query heads [head * group + first_row, + rows)
+  int from;                          // first key that the row sees
   int tile_begin, tiles;
 };
-__device__ SpanItem span_item(const HeadShape& shape, int row, int span, int slice, int context) {
-  SpanItem item{row, span, slice, context};
+__device__ SliceItem slice_item(const HeadShape& shape, const SpanItem& spans, int slice) {
+  SliceItem item{spans, slice};
   const int group = shape.heads / shape.kv_heads, tiles_of_rows = row_tiles(shape);
   item.head = slice / tiles_of_rows;
   item.first_row = slice % tiles_of_rows * kRows;
   item.rows = min(kRows, group - item.first_row);
-  item.from = first_key(context, shape.window);
-  item.tile_begin = max(span * kSpanTiles, item.from / kTile);
-  item.tiles =
-      max(0, min((span + 1) * kSpanTiles, (context + kTile - 1) / kTile) - item.tile_begin);
+  item.from = first_key(spans.context, shape.window);
+  item.tile_begin = max(spans.first * kSpanTiles, item.from / kTile);
+  const int end =
+      min((spans.first + spans.count) * kSpanTiles, (spans.context + kTile - 1) / kTile);
+  item.tiles = max(0, end - item.tile_begin);
   return item;
 }
 
@@ -312,7 +314,8 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
   constexpr int kEach = kColumns<D> / 8, kParts = D / kColumns<D>;
   extern __shared__ __align__(128) __nv_bfloat16 shared[];
   __shared__ uint64_t barriers[kWarps][kSlots];
-  __shared__ int4 pending[kWarps][4];  // items begun to load, not yet begun: fewer than four
+  __shared__ SpanItem pending[kWarps][4];  // items begun to load, not yet begun: fewer than four
+  __shared__ int pending_slice[kWarps][4];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, j = lane % 4;
   __nv_bfloat16* slots = shared + warp * kSlots * Ring<D>::kSlotElements;
   __nv_bfloat16* queries =
@@ -320,6 +323,7 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
   if (lane < kSlots) barrier_init(&barriers[warp][lane]);
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncwarp();
+  let_next_begin();
 
   const HeadShape& shape = a.shape;
   const int group = shape.heads / shape.kv_heads, tiles_of_rows = row_tiles(shape);
@@ -331,22 +335,23 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
 
   // Neighbouring items go to different multiprocessors.
   int work = blockIdx.x + gridDim.x * warp, fetched = 0;
-  SpanItem loaded;  // what is being loaded; no tiles: nothing is left
-  int block = 0;    // lane i: block i of its span
+  SliceItem loaded;  // what is being loaded; no tiles: nothing is left
+  int blocks = 0;    // lane i: block i of the 32 from `blocks_from` on
+  int blocks_from = 0;
+  const auto fetch_blocks = [&](int from) {
+    blocks_from = from;
+    const int index = min(from + lane, (loaded.spans.context - 1) / kBlock);
+    blocks = a.rows.tables[static_cast<int64_t>(loaded.spans.row) * a.rows.table_stride + index];
+  };
   const auto fetch = [&] {
     loaded.tiles = 0;
     for (; work < total && loaded.tiles == 0; work += gridDim.x * kWarps) {
-      const int2 at = a.work.items[work / slices];
-      loaded = span_item(shape, at.x, at.y, work % slices, a.rows.contexts[at.x]);
+      loaded = slice_item(shape, a.work.items[work / slices], work % slices);
     }
-    if (loaded.tiles > 0) {
-      const int index = min(loaded.span * (kSpan / kBlock) + lane % (kSpan / kBlock),
-                            (loaded.context - 1) / kBlock);
-      block = a.rows.tables[static_cast<int64_t>(loaded.row) * a.rows.table_stride + index];
-    }
+    if (loaded.tiles > 0) fetch_blocks(loaded.tile_begin * kPieces);
     if (lane == 0) {
-      pending[warp][fetched % 4] =
-          make_int4(loaded.row, loaded.span, loaded.slice, loaded.tiles > 0 ? loaded.context : 0);
+      pending[warp][fetched % 4] = loaded.spans;
+      pending_slice[warp][fetched % 4] = loaded.tiles > 0 ? loaded.slice : -1;
     }
     ++fetched;
     __syncwarp();
@@ -356,11 +361,24 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
   // 2t + 1 brings the values.
   fetch();
   int load_step = 0, load_slot = 0, load_queries = 0;
+  // The kernel in front writes the newest token's keys and values, and the queries: older keys need
+  // not wait for it.
+  bool waited = false;
+  const auto wait_once = [&] {
+    if (!waited) wait_for_previous();
+    waited = true;
+  };
+  const auto copy_queries = [&](const SliceItem& item, uint64_t* barrier) {
+    bulk_copy(queries + load_queries * Ring<D>::kQueryElements,
+              a.qkv + item.spans.row * query_stride +
+                  static_cast<int64_t>(item.head * group + item.first_row) * D,
+              item.rows * D * sizeof(__nv_bfloat16), barrier);
+  };
   const auto load = [&] {
     if (loaded.tiles == 0) return;
     uint64_t* barrier = &barriers[warp][load_slot];
     const int tile = loaded.tile_begin + load_step / 2;
-    const int last = (loaded.context - 1) / kBlock;
+    const int last = (loaded.spans.context - 1) / kBlock;
     const int pieces = min(kPieces, last + 1 - tile * kPieces);
     const bool with_queries = load_step == 0;
     constexpr uint32_t kPieceBytes = kBlock * D * sizeof(__nv_bfloat16);
@@ -368,20 +386,17 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
     if (lane == 0) {
       barrier_expect(barrier, pieces * kPieceBytes + (with_queries ? query_bytes : 0));
     }
-    const int64_t at = __shfl_sync(kAll, block, (tile * kPieces + lane) % (kSpan / kBlock));
+    if (tile * kPieces >= blocks_from + 32) fetch_blocks(tile * kPieces);
+    const int64_t at = __shfl_sync(kAll, blocks, tile * kPieces + lane - blocks_from);
     __syncwarp();
+    if (tile * kPieces + pieces > last) wait_once();
     if (lane < pieces) {
       const __nv_bfloat16* from = (load_step % 2 == 0 ? a.keys : a.values) + at * block_stride +
                                   static_cast<int64_t>(loaded.head) * kBlock * D;
       bulk_copy(slots + load_slot * Ring<D>::kSlotElements + lane * kBlock * D, from, kPieceBytes,
                 barrier);
     }
-    if (lane == kPieces && with_queries) {
-      bulk_copy(queries + load_queries * Ring<D>::kQueryElements,
-                a.qkv + loaded.row * query_stride +
-                    static_cast<int64_t>(loaded.head * group + loaded.first_row) * D,
-                query_bytes, barrier);
-    }
+    if (waited && with_queries && lane == kPieces) copy_queries(loaded, barrier);
     load_slot = load_slot + 1 == kSlots ? 0 : load_slot + 1;
     if (++load_step == 2 * loaded.tiles) {
       fetch();
@@ -397,19 +412,36 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
     load();
     if (++slot == kSlots) slot = 0, parity ^= 1;
   };
+  const SliceItem first = loaded;
+  load();
+  const bool queries_wait = !waited && first.tiles > 0;
 #pragma unroll 1
-  for (int i = 0; i < kSlots; ++i) load();
+  for (int i = 1; i < kSlots; ++i) load();
+  wait_once();
+  if (queries_wait && lane == 0) {
+    load_queries = 0;
+    copy_queries(first, &barriers[warp][0]);
+  }
 
   for (int begun = 0;; ++begun) {
-    const int4 next = pending[warp][begun % 4];
-    if (next.w == 0) break;
-    const SpanItem item = span_item(shape, next.x, next.y, next.z, next.w);
+    if (pending_slice[warp][begun % 4] < 0) break;
+    const SliceItem item =
+        slice_item(shape, pending[warp][begun % 4], pending_slice[warp][begun % 4]);
+    const int row = item.spans.row, context = item.spans.context;
+    const int first_span = item.from / kSpan, spans = (context - 1) / kSpan + 1 - first_span;
+    // Partial results of a row with several spans: [slot][slice][D / 2 floats of each of 32 lanes],
+    // then m and l of 16 rows.
+    const bool high = item.rows > 8;
+    float2* partial_sums = reinterpret_cast<float2*>(
+        a.work.partial + static_cast<int64_t>(a.work.capacity) * slices * kRows * D);
+    const int64_t first_slot = spans > 1 ? a.work.slots[row] : 0;
+    const auto place = [&](int span) { return (first_slot + span) * slices + item.slice; };
     Queries<D> q;
     float o[kParts][kEach][4] = {};
     float m[2] = {negative_infinity(), negative_infinity()}, l[2] = {0.0f, 0.0f};
     for (int t = 0; t < item.tiles; ++t) {
-      const int key = (item.tile_begin + t) * kTile;
-      const int to = min(kTile, item.context - key), start = max(0, item.from - key);
+      const int tile = item.tile_begin + t, key = tile * kTile;
+      const int to = min(kTile, context - key), start = max(0, item.from - key);
       wait();
       if (t == 0) {
         const __nv_bfloat16* from = queries + use_queries * Ring<D>::kQueryElements + 8 * j;
@@ -423,7 +455,10 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
       const __nv_bfloat16* keys = slots + slot * Ring<D>::kSlotElements;
       uint32_t p[4][4];
       const TileSums sums = tile_scores<D>(
-          q, [&](int token, int element) { return load16(keys + token * D + element); },
+          q,
+          [&](int token, int e) {
+            return load16(keys + token * D + cache_element(Type::bf16, D, token % kBlock, e));
+          },
           {start, to, start, to}, scale_log2, p);
       release();
       const Merge f[2] = {merge_sums(m[0], l[0], sums.m[0], sums.l[0]),
@@ -436,7 +471,9 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
         tile_values<D>(
             p,
             [&](int token) {
-              return load_values<D>(values + token * D + v * kColumns<D> + kEach * g, token < to);
+              const int e =
+                  cache_element(Type::bf16, D, token % kBlock, v * kColumns<D> + kEach * g);
+              return load_values<D>(values + token * D + e, token < to);
             },
             part);
 #pragma unroll
@@ -446,55 +483,51 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
         }
       }
       release();
-    }
-
-    const int first_span = item.from / kSpan, spans = (item.context - 1) / kSpan + 1 - first_span;
-    bool write = true;
-    if (spans > 1) {
-      // Partial results: [slot][slice][D / 2 floats of each of 32 lanes], then m and l of 16 rows.
-      const int64_t base = static_cast<int64_t>(a.work.slots[item.row]);
-      float* partial = a.work.partial;
-      float2* sums = reinterpret_cast<float2*>(partial + static_cast<int64_t>(a.work.capacity) *
-                                                             slices * kRows * D);
-      const auto place = [&](int s) { return (base + s) * slices + item.slice; };
-      const bool high = item.rows > 8;
-      float4* mine = reinterpret_cast<float4*>(partial + place(item.span) * kRows * D) + lane;
+      if (spans == 1 || ((tile + 1) % kSpanTiles != 0 && t + 1 < item.tiles)) continue;
+      // The end of a span.
+      const int64_t at_span = place(tile / kSpanTiles);
+      float4* mine = reinterpret_cast<float4*>(a.work.partial + at_span * kRows * D) + lane;
 #pragma unroll
       for (int v = 0; v < kParts; ++v) {
 #pragma unroll
         for (int i = 0; i < kEach; i += 2) {
-          const float(&x)[4] = o[v][i], (&y)[4] = o[v][i + 1];
+          float(&x)[4] = o[v][i], (&y)[4] = o[v][i + 1];
           const int at = (v * kEach + i) / 2 * 32;
           __stcg(mine + at, make_float4(x[0], x[1], y[0], y[1]));
           if (high) __stcg(mine + at + kRows * D / 8, make_float4(x[2], x[3], y[2], y[3]));
+          x[0] = x[1] = x[2] = x[3] = y[0] = y[1] = y[2] = y[3] = 0.0f;
         }
       }
       if (j == 0) {
-        __stcg(sums + place(item.span) * kRows + g, make_float2(m[0], l[0]));
-        __stcg(sums + place(item.span) * kRows + g + 8, make_float2(m[1], l[1]));
+        __stcg(partial_sums + at_span * kRows + g, make_float2(m[0], l[0]));
+        __stcg(partial_sums + at_span * kRows + g + 8, make_float2(m[1], l[1]));
       }
-      __threadfence();
-      __syncwarp();
-      int32_t* arrived = a.work.arrived + static_cast<int64_t>(item.row) * slices + item.slice;
-      int before = 0;
-      if (lane == 0) before = atomicAdd(arrived, 1);
-      write = __shfl_sync(kAll, before, 0) == spans - 1;
-      if (write) {  // the last to come merges all in their order
-        if (lane == 0) *arrived = 0;
+      m[0] = m[1] = negative_infinity();
+      l[0] = l[1] = 0.0f;
+    }
+
+    bool write = true;
+    if (spans > 1) {
+      const int mine = item.spans.first + item.spans.count - max(item.spans.first, first_span);
+      if (mine < spans) {
         __threadfence();
-        m[0] = m[1] = negative_infinity();
-        l[0] = l[1] = 0.0f;
-#pragma unroll
-        for (int v = 0; v < kParts; ++v) {
-#pragma unroll
-          for (int i = 0; i < kEach; ++i) o[v][i][0] = o[v][i][1] = o[v][i][2] = o[v][i][3] = 0.0f;
-        }
+        __syncwarp();
+        int32_t* arrived = a.work.arrived + static_cast<int64_t>(row) * slices + item.slice;
+        int before = 0;
+        if (lane == 0) before = atomicAdd(arrived, mine);
+        write = __shfl_sync(kAll, before, 0) == spans - mine;
+        if (write && lane == 0) *arrived = 0;
+        __threadfence();
+      } else {
+        __syncwarp();
+      }
+      if (write) {  // the last to come merges all in their order
 #pragma unroll 2
         for (int s = first_span; s < first_span + spans; ++s) {
-          const float2 low = __ldcg(sums + place(s) * kRows + g),
-                       up = __ldcg(sums + place(s) * kRows + g + 8);
+          const float2 low = __ldcg(partial_sums + place(s) * kRows + g),
+                       up = __ldcg(partial_sums + place(s) * kRows + g + 8);
           const float4* from =
-              reinterpret_cast<const float4*>(partial + place(s) * kRows * D) + lane;
+              reinterpret_cast<const float4*>(a.work.partial + place(s) * kRows * D) + lane;
           const Merge f[2] = {merge_sums(m[0], l[0], low.x, low.y),
                               merge_sums(m[1], l[1], up.x, up.y)};
 #pragma unroll
@@ -517,40 +550,50 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
       }
     }
     if (write) {
-      __nv_bfloat16* out = a.out + (static_cast<int64_t>(item.row) * shape.heads +
-                                    item.head * group + item.first_row + g) *
-                                       D;
+      __nv_bfloat16* out =
+          a.out +
+          (static_cast<int64_t>(row) * shape.heads + item.head * group + item.first_row + g) * D;
       write_rows<D>(o, l, g < item.rows ? out : nullptr, g + 8 < item.rows ? out + 8 * D : nullptr);
     }
     use_queries ^= 1;
   }
 }
 
-// One thread block makes the list: all full spans, then each row's last span; and a place for the
-// partial results of rows with several.
-__global__ void plan_kernel(const DecodeRows rows, const DecodeWork work) {
+// One thread block makes the list: of each row, pieces of `length` spans, the last perhaps shorter.
+// All pieces of full length stand in front. A piece is as long as leaves one for each warp.
+__global__ void plan_kernel(const DecodeRows rows, const DecodeWork work, int warps_per_slice) {
   __shared__ int32_t warp_full[32], warp_tail[32], warp_slots[32];
-  __shared__ int32_t base_full, base_tail, base_slots, all_full;
+  __shared__ int32_t base_full, base_tail, base_slots, length;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  int32_t mine = 0;
-  for (int row = threadIdx.x; row < rows.batch; row += blockDim.x) {
-    mine += max(0, rows.contexts[row] - 1) / kSpan;
-  }
-  for (int step = 16; step > 0; step /= 2) mine += __shfl_xor_sync(kAll, mine, step);
-  if (lane == 0) warp_full[warp] = mine;
+  const auto spans_of = [&](int row) {
+    return row < rows.batch ? (rows.contexts[row] + kSpan - 1) / kSpan : 0;
+  };
+  const auto count = [&](auto value) {  // the sum over the rows, known to all
+    int32_t mine = 0;
+    for (int row = threadIdx.x; row < rows.batch; row += blockDim.x) mine += value(row);
+    for (int step = 16; step > 0; step /= 2) mine += __shfl_xor_sync(kAll, mine, step);
+    __syncthreads();
+    if (lane == 0) warp_full[warp] = mine;
+    __syncthreads();
+    int32_t sum = 0;
+    for (int w = 0; w < warps; ++w) sum += warp_full[w];
+    __syncthreads();
+    return sum;
+  };
+  const int32_t all = count(spans_of);
+  if (threadIdx.x == 0) length = max(1, (all + warps_per_slice / 2) / warps_per_slice);
   __syncthreads();
+  const int32_t all_full = count([&](int row) { return spans_of(row) / length; });
   if (threadIdx.x == 0) {
-    all_full = 0;
-    for (int w = 0; w < warps; ++w) all_full += warp_full[w];
     base_full = base_slots = 0;
     base_tail = all_full;
   }
   __syncthreads();
   for (int first = 0; first < rows.batch; first += blockDim.x) {
     const int row = first + threadIdx.x;
-    const int context = row < rows.batch ? rows.contexts[row] : 0;
-    const int32_t full = max(0, context - 1) / kSpan, tail = context > 0 ? 1 : 0,
-                  slots = full > 0 ? full + 1 : 0;
+    const int32_t spans = spans_of(row), full = spans / length, tail = spans % length > 0 ? 1 : 0,
+                  slots = spans > 1 ? spans : 0;
+    const int32_t context = spans > 0 ? rows.contexts[row] : 0;
     int32_t f = full, t = tail, s = slots;  // inclusive sums over the warp
     for (int step = 1; step < 32; step *= 2) {
       const int32_t df = __shfl_up_sync(kAll, f, step), dt = __shfl_up_sync(kAll, t, step),
@@ -565,10 +608,8 @@ __global__ void plan_kernel(const DecodeRows rows, const DecodeWork work) {
       at_full += warp_full[w], at_tail += warp_tail[w], at_slot += warp_slots[w];
     }
     if (row < rows.batch) work.slots[row] = at_slot;
-    for (int i = 0; i < full; ++i) {
-      if (at_full + i < work.capacity) work.items[at_full + i] = make_int2(row, i);
-    }
-    if (tail && at_tail < work.capacity) work.items[at_tail] = make_int2(row, full);
+    for (int i = 0; i < full; ++i) work.items[at_full + i] = {row, i * length, length, context};
+    if (tail) work.items[at_tail] = {row, full * length, spans - full * length, context};
     __syncthreads();
     if (threadIdx.x == 0) {
       for (int w = 0; w < warps; ++w) {
@@ -577,7 +618,7 @@ __global__ void plan_kernel(const DecodeRows rows, const DecodeWork work) {
     }
     __syncthreads();
   }
-  if (threadIdx.x == 0) *work.count = min(base_tail, work.capacity);
+  if (threadIdx.x == 0) *work.count = base_tail;
 }
 
 // ---- prefill and training
@@ -679,8 +720,9 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
       for (int u = 0; u < kPieces; ++u) {
         piece[u] = kv.piece(min(tile * kPieces + u, (most - 1) / kBlock));
       }
-      const auto offset = [&](int token) {
-        return piece[token / kBlock] + (token % kBlock) * kv.token_stride;
+      const auto at = [&](int token, int e) {
+        return piece[token / kBlock] + (token % kBlock) * kv.token_stride +
+               (kPaged ? cache_element(Type::bf16, D, token % kBlock, e) : e);
       };
       const Visible see{max(0, first_key(limit[0], shape.window) - key), min(kTile, limit[0] - key),
                         max(0, first_key(limit[1], shape.window) - key),
@@ -689,7 +731,7 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
       const TileSums sums = tile_scores<D>(
           q,
           [&](int token, int e) {
-            return token < valid ? load16(kv.keys + offset(token) + e) : make_uint4(0, 0, 0, 0);
+            return token < valid ? load16(kv.keys + at(token, e)) : make_uint4(0, 0, 0, 0);
           },
           see, shape.scale * kLog2e, p);
       const Merge f[2] = {merge_sums(m[0], l[0], sums.m[0], sums.l[0]),
@@ -700,7 +742,7 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
         tile_values<D>(
             p,
             [&](int token) {
-              return load_values<D>(kv.values + offset(token) + v * kColumns<D> + kEach * g,
+              return load_values<D>(kv.values + at(token, v * kColumns<D> + kEach * g),
                                     token < valid);
             },
             part);
@@ -761,7 +803,9 @@ __device__ void plain_row(const T* query, const T* keys, const T* values, const 
     float s = 0.0f;
     if (seen) {
       const T* k = keys + key_at(key);
-      for (int i = 0; i < d; ++i) s = __fmaf_rn(to_float(query[i]), to_float(k[i]), s);
+      for (int i = 0; i < d; ++i) {
+        s = __fmaf_rn(to_float(query[i]), to_float(k[key_at.element(key, i)]), s);
+      }
     }
     s = seen ? __fmul_rn(s, scale * kLog2e) : negative_infinity();
     float top = s;
@@ -776,7 +820,8 @@ __device__ void plain_row(const T* query, const T* keys, const T* values, const 
       const float weight = __shfl_sync(kAll, p, i);
       const T* v = values + key_at(base + i);
       for (int c = 0; c < kPlainColumns; ++c) {
-        if (lane + 32 * c < d) t[c] = __fmaf_rn(weight, to_float(v[lane + 32 * c]), t[c]);
+        const int e = lane + 32 * c;
+        if (e < d) t[c] = __fmaf_rn(weight, to_float(v[key_at.element(base + i, e)]), t[c]);
       }
     }
     for (int c = 0; c < kPlainColumns; ++c) o[c] = merged(f, o[c], t[c]);
@@ -794,6 +839,16 @@ struct PagedKeys {  // element of a key's head in the cache
   __device__ int64_t operator()(int key) const {
     return ((table[key / kBlock] * kv_heads + head) * kBlock + key % kBlock) * d;
   }
+  __device__ int element(int key, int e) const {
+    constexpr Type kType = sizeof(T) == 2 ? Type::bf16 : Type::float32;
+    return cache_element(kType, static_cast<int32_t>(d), key % kBlock, e);
+  }
+};
+
+struct FlatKeys {  // of a key in a training batch
+  int64_t stride;
+  __device__ int64_t operator()(int key) const { return key * stride; }
+  __device__ int element(int, int e) const { return e; }
 };
 
 template <class T>
@@ -832,26 +887,34 @@ __global__ void plain_prefill_kernel(const HeadShape s, const PrefillItem* items
       plain_row(query, keys, values, at, limit, s.window, s.head_dim, s.scale, to, row_lse);
     } else {
       const T* row = qkv + item.source * stride;
-      const auto at = [stride](int key) { return key * stride; };
+      const FlatKeys at{stride};
       plain_row(query, row + (s.heads + head) * d, row + (s.heads + s.kv_heads + head) * d, at,
                 limit, s.window, s.head_dim, s.scale, to, row_lse);
     }
   }
 }
 
+int processor_count() {
+  static const int count = [] {
+    int device = 0, processors = 1;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    return processors;
+  }();
+  return count;
+}
+
 template <int D>
 void launch_decode(const DecodeArguments& a, cudaStream_t stream) {
-  static const int processors = [] {
+  static const bool once = [] {
     cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          Ring<D>::kBytes);
-    int device = 0, count = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-    return count;
+    return true;
   }();
+  (void)once;
   const int most = a.work.capacity * a.shape.kv_heads * row_tiles(a.shape);
-  decode_kernel<D>
-      <<<std::min(most, processors), 32 * Ring<D>::kWarps, Ring<D>::kBytes, stream>>>(a);
+  launch_overlapped(decode_kernel<D>, std::min(most, processor_count()), 32 * Ring<D>::kWarps,
+                    Ring<D>::kBytes, stream, a);
 }
 
 template <int D>
@@ -910,8 +973,11 @@ int64_t decode_partial_floats(const HeadShape& shape, int64_t capacity) {
   return capacity * shape.kv_heads * row_tiles(shape) * kRows * (shape.head_dim + 2);
 }
 
-void plan_decode(const DecodeRows& rows, const DecodeWork& work, cudaStream_t stream) {
-  plan_kernel<<<1, 256, 0, stream>>>(rows, work);
+void plan_decode(const DecodeRows& rows, const DecodeWork& work, int32_t slices,
+                 cudaStream_t stream) {
+  constexpr int kBusyWarps = 4;  // of a multiprocessor: enough to keep the memory busy
+  plan_kernel<<<1, 256, 0, stream>>>(rows, work,
+                                     std::max(1, processor_count() * kBusyWarps / slices));
 }
 
 void decode_attention(Type type, const HeadShape& shape, const DecodeRows& rows,

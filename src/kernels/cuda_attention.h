@@ -9,7 +9,8 @@
 // one; both give the same bits.
 //
 // Shapes: H query heads, G key/value heads (H % G == 0), D head size.
-// Cache of one layer: keys, values [blocks][G][16][D]; a sequence's block table lists its blocks.
+// Cache of one layer: keys, values [blocks][G][16][D], the elements of a token in the order of
+// cache_element; a sequence's block table lists its blocks.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -21,6 +22,20 @@ namespace hone::kernels::cuda {
 constexpr int32_t kSpanKeys = 256;
 
 enum class Type { bf16, float32 };
+
+#if defined(__CUDACC__)
+#define HONE_HOST_DEVICE __host__ __device__
+#else
+#define HONE_HOST_DEVICE
+#endif
+// Where element `e` of the token at `offset` in its block lies. Tensor cores read a block from
+// shared memory as it lies in the cache; their lanes' 16-byte pieces are spread over the banks by
+// an exclusive or with the token, different for neighbours (keys) and for every other one (values).
+HONE_HOST_DEVICE constexpr int32_t cache_element(Type type, int32_t head_dim, int32_t offset,
+                                                 int32_t e) {
+  if (type != Type::bf16 || head_dim % 64 != 0) return e;
+  return e ^ ((((offset >> 1 & 3) << 1) ^ ((offset & 1) << 2)) << 3);
+}
 
 struct HeadShape {
   int32_t heads, kv_heads, head_dim;
@@ -40,8 +55,11 @@ struct DecodeRows {
 };
 
 // The spans of a step, made once a step on the device and used by every layer.
+struct SpanItem {
+  int32_t row, first, count, context;  // spans [first, first + count) of the row
+};
 struct DecodeWork {
-  int2* items;       // [capacity] {row, span}; full spans first
+  SpanItem* items;   // [capacity]
   int32_t* count;    // [1]
   int32_t* slots;    // [B] where the partial results of a row with several spans begin
   int32_t* arrived;  // [B * G * ceil(H / G / 16)], zero between calls
@@ -53,7 +71,9 @@ struct DecodeStep {
   DecodeWork work;
 };
 int64_t decode_partial_floats(const HeadShape& shape, int64_t capacity);
-void plan_decode(const DecodeRows& rows, const DecodeWork& work, cudaStream_t stream);
+// `slices`: G * ceil(H / G / 16) of the model.
+void plan_decode(const DecodeRows& rows, const DecodeWork& work, int32_t slices,
+                 cudaStream_t stream);
 
 // qkv: [B][(H + 2G) D], queries ready (normed, rotated), keys and values already in the cache;
 // out: [B][H D]. Rows without a context are left alone.

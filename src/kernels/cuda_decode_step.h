@@ -10,11 +10,11 @@ namespace hone::kernels::cuda {
 
 // B rows, each a sequence or empty (context 0). All on the device.
 struct DecodeState {
-  int64_t* tokens;     // [B] newest token of each row: what the step is fed
-  int64_t* positions;  // [B] of it
-  int64_t* slots;      // [B] of it in the cache, block * 16 + offset; -1: an empty row
-  int32_t* contexts;   // [B] tokens of the sequence, this one included; 0: an empty row
-  int64_t* places;     // [B] position of the token to be drawn, the same number
+  int64_t* tokens;          // [B] newest token of each row: what the step is fed
+  int64_t* positions;       // [B] of it
+  int64_t* slots;           // [B] of it in the cache, block * 16 + offset; -1: an empty row
+  int32_t* contexts;        // [B] tokens of the sequence, this one included; 0: an empty row
+  int64_t* places;          // [B] position of the token to be drawn, the same number
   const int32_t* limits;    // [B] the sequence ends when it is so long
   const int32_t* earliest;  // [B] stop ids may be drawn at positions from here on
   uint8_t* forbid;          // [B] whether the next draw is before that

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda_rows.h"
+#include "kernels/launch.cuh"
 
 namespace hone::kernels::cuda {
 
@@ -52,6 +53,8 @@ __global__ void norm_kernel(const T* x, const T* delta, const T* weight, float e
                             float* inv_rms, int64_t width) {
   constexpr int kEach = 4, kPack = Pack<T>::kSize;
   __shared__ float of_warp[32];
+  let_next_begin();
+  wait_for_previous();
   const int64_t row = blockIdx.x;
   const int64_t packs = width / kPack;
   const auto* x_row = reinterpret_cast<const Pack<T>*>(x + row * width);
@@ -123,6 +126,8 @@ __device__ float warp_inverse_rms(const T* x, int width, float eps) {
 template <class T>
 __global__ void narrow_norm_kernel(const T* x, const T* delta, const T* weight, float eps, T* sum,
                                    T* y, float* inv_rms, int64_t rows, int64_t width) {
+  let_next_begin();
+  wait_for_previous();
   const int64_t row = blockIdx.x * static_cast<int64_t>(blockDim.x / 32) + threadIdx.x / 32;
   if (row >= rows) return;
   const int lane = threadIdx.x % 32;
@@ -147,6 +152,8 @@ __device__ float silu(float x) { return x / (1.0f + __expf(-x)); }
 // One thread block takes 256 packs of a row.
 template <class T>
 __global__ void swiglu_kernel(const T* gate_up, T* y, int packs) {
+  let_next_begin();
+  wait_for_previous();
   const int column = blockIdx.x * blockDim.x + threadIdx.x;
   const int64_t row = blockIdx.y;
   if (column >= packs) return;
@@ -201,6 +208,8 @@ __global__ void plain_swiglu_kernel(const T* gate_up, const T* dy, T* out, int64
 // One warp for each head of each token.
 template <class T>
 __global__ void prepare_kernel(const PrepareHeads a, int64_t rows) {
+  let_next_begin();
+  wait_for_previous();
   const int64_t work = blockIdx.x * static_cast<int64_t>(blockDim.x / 32) + threadIdx.x / 32;
   const int heads = a.shape.heads + 2 * a.shape.kv_heads, d = a.shape.head_dim, half = d / 2;
   const int64_t row = work / heads;
@@ -210,14 +219,18 @@ __global__ void prepare_kernel(const PrepareHeads a, int64_t rows) {
   const int key_head = head - a.shape.heads;  // of keys from 0, of values from G
   const bool value = key_head >= a.shape.kv_heads;
   T* cached = nullptr;
+  int offset = 0;
   if (key_head >= 0 && a.slots != nullptr && a.slots[row] >= 0) {
     const int64_t slot = a.slots[row], g = value ? key_head - a.shape.kv_heads : key_head;
     cached = static_cast<T*>(value ? a.values : a.keys) +
              ((slot / kBlock * a.shape.kv_heads + g) * kBlock + slot % kBlock) * d;
+    offset = static_cast<int>(slot % kBlock);
   }
+  constexpr Type kType = sizeof(T) == 2 ? Type::bf16 : Type::float32;
+  const auto place = [&](int i) { return cache_element(kType, d, offset, i); };
   if (value) {
     if (cached == nullptr) return;
-    for (int i = lane; i < d; i += 32) cached[i] = x[i];
+    for (int i = lane; i < d; i += 32) cached[place(i)] = x[i];
     return;
   }
   const auto* norm = static_cast<const T*>(key_head < 0 ? a.query_norm : a.key_norm);
@@ -238,7 +251,7 @@ __global__ void prepare_kernel(const PrepareHeads a, int64_t rows) {
     }
     x[i] = low;
     x[i + half] = high;
-    if (cached != nullptr) cached[i] = low, cached[i + half] = high;
+    if (cached != nullptr) cached[place(i)] = low, cached[place(i + half)] = high;
   }
 }
 
@@ -257,9 +270,10 @@ template <class T>
 void norm_rows(const void* x, const void* delta, const void* weight, float eps, void* sum, void* y,
                float* inv_rms, int64_t rows, int64_t width, cudaStream_t stream) {
   const auto launch = [&](auto kernel, int64_t blocks, unsigned threads, auto... extra) {
-    kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(
-        static_cast<const T*>(x), static_cast<const T*>(delta), static_cast<const T*>(weight), eps,
-        static_cast<T*>(sum), static_cast<T*>(y), inv_rms, extra..., width);
+    launch_overlapped(kernel, static_cast<unsigned>(blocks), threads, 0, stream,
+                      static_cast<const T*>(x), static_cast<const T*>(delta),
+                      static_cast<const T*>(weight), eps, static_cast<T*>(sum), static_cast<T*>(y),
+                      inv_rms, extra..., width);
   };
   constexpr int kPack = Pack<T>::kSize;
   if (width <= 256 || width % kPack != 0) {
@@ -290,7 +304,7 @@ void swiglu_rows(const void* dy, const void* gate_up, void* out, int64_t rows, i
                     static_cast<unsigned>(std::min(kMostRows, rows - row)));
     const T* part = from + row * 2 * width;
     if (d == nullptr) {
-      swiglu_kernel<<<grid, 256, 0, stream>>>(part, to + row * width, packs);
+      launch_overlapped(swiglu_kernel<T>, grid, 256, 0, stream, part, to + row * width, packs);
     } else {
       swiglu_backward_kernel<<<grid, 256, 0, stream>>>(d + row * width, part, to + row * 2 * width,
                                                        packs);
@@ -325,9 +339,9 @@ void prepare_heads(Type type, const PrepareHeads& call, int64_t rows, cudaStream
   if (warps == 0) return;
   const auto blocks = static_cast<unsigned>((warps + 7) / 8);
   if (type == Type::bf16) {
-    prepare_kernel<__nv_bfloat16><<<blocks, 256, 0, stream>>>(call, rows);
+    launch_overlapped(prepare_kernel<__nv_bfloat16>, blocks, 256, 0, stream, call, rows);
   } else {
-    prepare_kernel<float><<<blocks, 256, 0, stream>>>(call, rows);
+    launch_overlapped(prepare_kernel<float>, blocks, 256, 0, stream, call, rows);
   }
 }
 

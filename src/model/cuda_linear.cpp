@@ -35,7 +35,7 @@ void check(cublasStatus_t status, const char* what) {
 }
 
 struct Shape {
-  int64_t m, n, k, pieces;
+  int64_t m, n, k, pieces, y_stride;
   bool exact, bias, float_out;
   auto key() const { return std::tuple(m, n, k, pieces, exact, bias, float_out); }
 };
@@ -64,7 +64,7 @@ struct Layouts {
     const int64_t piece = s.k / s.pieces;
     make(w, CUDA_R_16BF, piece, s.n, s.k, piece, s.pieces);
     make(x, CUDA_R_16BF, piece, m, x_stride, piece, s.pieces);
-    make(y, s.float_out ? CUDA_R_32F : CUDA_R_16BF, s.n, m, s.n, m * s.n, s.pieces);
+    make(y, s.float_out ? CUDA_R_32F : CUDA_R_16BF, s.n, m, s.y_stride, m * s.y_stride, s.pieces);
   }
   Layouts(const Layouts&) = delete;
   ~Layouts() {
@@ -175,16 +175,20 @@ Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bia
               at::ScalarType out) {
   const c10::cuda::CUDAGuard guard(x.device());
   const Tensor from = x.stride(1) == 1 ? x : x.contiguous();
-  Shape s{x.size(0), w.size(0), w.size(1), 1, exact, bias.has_value(), out == at::kFloat};
-  Tensor y = at::empty({s.m, s.n}, x.options().dtype(out));
-  if (s.m == 0) return y;
-  if (exact && s.k >= kLongK && s.k % (8 * (s.k / kPieceOfK)) == 0) s.pieces = s.k / kPieceOfK;
+  Shape s{x.size(0), w.size(0), w.size(1),        1,
+          w.size(0), exact,     bias.has_value(), out == at::kFloat};
+  if (exact) s.y_stride = (s.n + 7) / 8 * 8;  // the family wants rows on 16-byte boundaries
+  const bool padded = s.y_stride != s.n;
+  Tensor y = at::empty({s.m, s.y_stride}, x.options().dtype(out));
+  if (s.m == 0) return y.narrow(1, 0, s.n);
+  if (exact && !padded && s.k >= kLongK && s.k % (8 * (s.k / kPieceOfK)) == 0)
+    s.pieces = s.k / kPieceOfK;
   const bool cut = s.pieces > 1;
   Tensor parts;
   if (cut) {
     s.float_out = true;
     s.bias = false;
-    parts = at::empty({s.pieces, s.m, s.n}, x.options().dtype(at::kFloat));
+    parts = at::empty({s.pieces, s.m, s.y_stride}, x.options().dtype(at::kFloat));
   }
   Planner& p = planner(x.device());
   const auto stream = c10::cuda::getCurrentCUDAStream().stream();
@@ -199,9 +203,9 @@ Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bia
   if (cut) {
     kernels::cuda::add_pieces(parts.const_data_ptr<float>(), s.pieces,
                               bias ? bias->const_data_ptr() : nullptr, type_of(y), y.data_ptr(),
-                              s.m, s.n, stream);
+                              s.m, s.y_stride, stream);
   }
-  return y;
+  return padded ? y.narrow(1, 0, s.n).contiguous() : y;
 }
 
 }  // namespace hone::ops::cuda

@@ -125,7 +125,29 @@ Transformer::Block Transformer::add_block(const std::string& p, bool sparse) {
   return b;
 }
 
+namespace {
+
+// What the GPU's kernels do not compute in one order of operations.
+void check_exact(const ModelConfig& c, const ModelPlace& place) {
+  if (!place.exact || !place.device.is_cuda()) return;
+  const char* why = nullptr;
+  if (place.dtype != at::kBFloat16) why = "float32 products";
+  if (c.experts.count > 0) why = "experts";
+  if (c.latent.kv_rank > 0) why = "latent attention";
+  if (c.latent.kv_rank == 0 && c.head_dim != 32 && c.head_dim != 64 && c.head_dim != 96 &&
+      c.head_dim != 128 && c.head_dim != 256) {
+    why = "heads of other than 32, 64, 96, 128 or 256 elements";
+  }
+  if (why) {
+    throw UserError(cat("exact: the GPU computes ", why, " in an order that depends on the batch; ",
+                        "leave exact off there, or run on the CPU"));
+  }
+}
+
+}  // namespace
+
 Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : config_(config) {
+  check_exact(config, place);
   const ModelConfig& c = config_;
   embedding_ = weights_.add_matrix({{"model.embed_tokens.weight", {c.vocab_size}}}, c.hidden);
   for (int64_t layer = 0; layer < c.layers; ++layer) {

@@ -57,6 +57,8 @@ class Transformer {
   const ModelConfig& config() const { return config_; }
   WeightArena& weights() { return weights_; }
   const WeightArena& weights() const { return weights_; }
+  // Whether sampling and training give the same bits, and a row's do not depend on its batch.
+  bool exact() const { return device().is_cpu() || weights_.exact(); }
   at::Device device() const { return weights_.device(); }
   at::ScalarType dtype() const { return weights_.value().scalar_type(); }
 

@@ -43,7 +43,7 @@ std::optional<double> largest_difference(const std::vector<std::vector<double>>&
 // not run anyway; nullopt where there is none to compare.
 std::optional<double> add_old_log_probs(RlStage& s, Rollout& r) {
   const bool recorded = !r.rows.front().sampler_logp.empty();
-  const bool exact = s.model->device().is_cpu() && recorded;
+  const bool exact = s.model->exact() && recorded;
   const bool single = s.options.minibatches * s.options.epochs == 1;
   const KlOptions& kl = s.options.objective.kl;
   const bool for_kl = kl.coef != 0 && kl.place == KlPlace::reward && !recorded;

@@ -262,7 +262,8 @@ void describe_globals(OptionVisitor& v, Recipe& o) {
   v.value("device", o.device, "auto, cpu or cuda[:N]");
   v.value("dtype", o.dtype, "auto, float32 or bfloat16 (the GPU's forward pass)");
   v.value("threads", o.threads, "CPU threads; 0: all cores");
-  v.value("exact", o.exact, "refuse what cannot be bit-exact");
+  v.value("exact", o.exact,
+          "sampler and trainer agree bit for bit, on the GPU too; what cannot is refused");
   v.value("max_time", o.max_time, "save and leave after so many seconds; 0: no limit");
   v.value("random_weights", o.random_weights, "make the weights from the model's config alone");
 }

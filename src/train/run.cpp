@@ -226,9 +226,11 @@ void set_threads(int64_t threads) {
   at::set_num_threads(1);
 }
 
-ModelPlace choose_place(const std::string& device, const std::string& dtype, bool trainable) {
+ModelPlace choose_place(const std::string& device, const std::string& dtype, bool trainable,
+                        bool exact) {
   ModelPlace place;
   place.trainable = trainable;
+  place.exact = exact;
   const bool cuda = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
   if (device == "auto") {
     place.device = cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
@@ -260,12 +262,7 @@ ModelPlace choose_place(const std::string& device, const std::string& dtype, boo
 
 RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
   set_threads(recipe.threads);
-  const ModelPlace place = choose_place(recipe.device, recipe.dtype, true);
-  if (recipe.exact && place.device.is_cuda()) {
-    throw UserError(
-        "exact: true: the GPU's sampler and trainer agree within bfloat16's rounding "
-        "only; use device=cpu, or leave exact off");
-  }
+  const ModelPlace place = choose_place(recipe.device, recipe.dtype, true, recipe.exact);
   check_inputs(recipe, options.directory);
   const bool there = fs::exists(options.directory);
   const bool begun = fs::exists(options.directory + "/recipe.yaml");

@@ -31,7 +31,8 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options);
 extern volatile std::sig_atomic_t stop_signal;
 
 // "cuda:0" or "cpu" for auto; throws UserError for a device that is not there.
-ModelPlace choose_place(const std::string& device, const std::string& dtype, bool trainable);
+ModelPlace choose_place(const std::string& device, const std::string& dtype, bool trainable,
+                        bool exact = false);
 // Sets the threads of kernels and LibTorch; 0: all cores.
 void set_threads(int64_t threads);
 

@@ -38,6 +38,7 @@ TEST_CASE("on CUDA log-probabilities agree with the training forward pass") {
         for (size_t i = 0; i < results[r].size(); ++i) {
           const Completion& c = results[r][i];
           for (size_t t = 0; t < c.tokens.size(); ++t) {
+            CAPTURE(sampling.temperature, blocks, r, i, t);
             REQUIRE(std::abs(c.logprobs[t] - expected[i][t]) < 2e-3);
             REQUIRE(c.sampled_logprobs[t] < 1e-4);
           }
@@ -53,6 +54,87 @@ TEST_CASE("on CUDA random schedules end every sequence and leak no block") {
   const auto seen = testing::run_random_schedules(*on_cuda(*host), 300, false);
   CHECK(seen.preemptions > 100);
   CHECK(seen.aborted > 50);
+}
+
+namespace {
+
+// Sizes whose products no tile divides; heads of 64 in groups of 3, or of 128 with norms.
+std::unique_ptr<Transformer> exact_model(bool second) {
+  ModelConfig c;
+  c.vocab_size = 517;
+  c.hidden = 192;
+  c.layers = 3;
+  c.heads = second ? 4 : 6;
+  c.kv_heads = 2;
+  c.head_dim = second ? 128 : 64;
+  c.intermediate = 328;
+  c.max_positions = 2048;
+  c.qkv_bias = !second;
+  c.head_norms = second;
+  c.tied_head = second;
+  if (second) c.windows = {0, 100, 0};
+  c.stop_ids = {2};
+  auto model = std::make_unique<Transformer>(
+      c, ModelPlace{at::Device(at::kCUDA, 0), at::kBFloat16, true, true});
+  model->initialize(5);
+  model->weights().master().mul_(4.0);
+  model->weights().weights_changed();
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("exact on CUDA: a completion is the same in every schedule") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  const auto seen = testing::run_random_schedules(*exact_model(false), 60, true);
+  CHECK(seen.preemptions > 20);
+  testing::run_random_schedules(*exact_model(true), 30, true);
+}
+
+TEST_CASE("exact on CUDA: log-probabilities are the trainer's bits") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  for (const bool second : {false, true}) {
+    const auto model = exact_model(second);
+    std::vector<SampleRequest> requests;
+    for (const int64_t length : {1, 15, 16, 17, 40, 257, 700}) {
+      requests.push_back({testing::random_prompt(length, static_cast<uint64_t>(length)), 5, 7});
+    }
+    for (int update = 0; update < 2; ++update) {
+      const auto results =
+          Engine(*model, nullptr).sample(requests, {.temperature = 0.9, .max_tokens = 300});
+      for (size_t r = 0; r < requests.size(); ++r) {
+        for (const Completion& c : results[r]) {
+          CAPTURE(second, update, r, c.tokens.size());
+          for (const bool with_grad : {false, true}) {
+            REQUIRE(testing::teacher_forced_alone(*model, requests[r].prompt, c, with_grad) ==
+                    c.logprobs);
+          }
+        }
+      }
+      model->weights().master().mul_(1.01);
+      model->weights().weights_changed();
+    }
+  }
+}
+
+TEST_CASE("on CUDA an update is seen by the graphs that were captured before it") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  const auto model = exact_model(false);
+  Engine engine(*model, nullptr);
+  const std::vector<SampleRequest> requests{{testing::random_prompt(20, 1), 6, 3}};
+  const SamplingOptions sampling{.max_tokens = 40};
+  const auto before = engine.sample(requests, sampling);
+  model->weights().master().mul_(1.3);
+  model->weights().weights_changed();
+  const auto after = engine.sample(requests, sampling);
+  const auto fresh = Engine(*model, nullptr).sample(requests, sampling);
+  bool moved = false;
+  for (size_t i = 0; i < after[0].size(); ++i) {
+    REQUIRE(after[0][i].tokens == fresh[0][i].tokens);
+    REQUIRE(after[0][i].logprobs == fresh[0][i].logprobs);
+    moved |= after[0][i].logprobs != before[0][i].logprobs;
+  }
+  REQUIRE(moved);
 }
 
 }  // namespace hone

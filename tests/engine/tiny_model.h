@@ -117,21 +117,24 @@ inline std::vector<std::vector<float>> teacher_forced(const Transformer& model,
   return result;
 }
 
-// The same by one batch in which every completion stands alone behind its own copy of the prompt.
+// The same by one batch in which every completion stands alone behind its own copy of the prompt,
+// on the model's device; with a graph for the backward pass if asked for.
 inline std::vector<float> teacher_forced_alone(const Transformer& model,
                                                const std::vector<int32_t>& prompt,
-                                               const Completion& c) {
-  const at::NoGradGuard no_grad;
+                                               const Completion& c, bool with_grad = false) {
+  const at::AutoGradMode grad(with_grad);
   std::vector<int64_t> tokens(prompt.begin(), prompt.end());
   tokens.insert(tokens.end(), c.tokens.begin(), c.tokens.end() - 1);
   const int64_t t = static_cast<int64_t>(tokens.size()), n = static_cast<int64_t>(c.tokens.size());
   ForwardBatch batch;
   batch.segments.push_back({0, t, 0, 0});
-  batch.tokens = at::tensor(tokens, at::kLong);
-  batch.positions = at::arange(t, at::kLong);
+  batch.tokens = at::tensor(tokens, at::kLong).to(model.device());
+  batch.positions = at::arange(t, at::kLong).to(model.device());
   const at::Tensor targets =
-      at::tensor(std::vector<int64_t>(c.tokens.begin(), c.tokens.end()), at::kLong);
-  const at::Tensor logp = model.log_probs(model.forward(batch).narrow(0, t - n, n), targets).logp;
+      at::tensor(std::vector<int64_t>(c.tokens.begin(), c.tokens.end()), at::kLong)
+          .to(model.device());
+  const at::Tensor logp =
+      model.log_probs(model.forward(batch).narrow(0, t - n, n), targets).logp.detach().cpu();
   return {logp.const_data_ptr<float>(), logp.const_data_ptr<float>() + n};
 }
 

@@ -80,7 +80,10 @@ struct Scene {
         const int64_t block = tables[i * stride + t / 16];
         for (int64_t h = 0; h < g; ++h) {
           for (int64_t e = 0; e < d; ++e) {
-            const int64_t to = ((block * g + h) * 16 + t % 16) * d + e;
+            const int64_t to =
+                ((block * g + h) * 16 + t % 16) * d +
+                cuda::cache_element(kType<T>, s.head_dim, static_cast<int32_t>(t % 16),
+                                    static_cast<int32_t>(e));
             keys[to] = k[i][(t * g + h) * d + e];
             values[to] = v[i][(t * g + h) * d + e];
           }
@@ -147,14 +150,15 @@ struct Scene {
     const OnDevice<T> out(
         std::vector<T>(lengths.size() * shape.heads * shape.head_dim, nan_of<T>()));
     const OnDevice<int32_t> d_lengths(lengths), d_tables(tables);
-    const OnDevice<int2> items((std::vector<int2>(capacity)));
+    const OnDevice<cuda::SpanItem> items((std::vector<cuda::SpanItem>(capacity)));
     const OnDevice<int32_t> count(std::vector<int32_t>{0}), slots(std::vector<int32_t>(batch, 0)),
         arrived(std::vector<int32_t>(batch * shape.heads, 0));
     const OnDevice<float> partial(Floats(cuda::decode_partial_floats(shape, capacity)));
     const cuda::DecodeRows on_device{d_lengths.get(), d_tables.get(), stride, batch};
     const cuda::DecodeWork work{items.get(),   count.get(),   slots.get(),
                                 arrived.get(), partial.get(), static_cast<int32_t>(capacity)};
-    cuda::plan_decode(on_device, work, nullptr);
+    const int32_t slices = shape.kv_heads * ((shape.heads / shape.kv_heads + 15) / 16);
+    cuda::plan_decode(on_device, work, slices, nullptr);
     for (int layer = 0; layer < 2; ++layer) {  // the second finds what the first left
       cuda::decode_attention(kType<T>, shape, on_device, work, d_qkv.get(), d_keys.get(),
                              d_values.get(), out.get(), nullptr);

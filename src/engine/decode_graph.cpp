@@ -85,8 +85,14 @@ bool DecodeGraphs::serves(const Transformer& model) {
 }
 
 void DecodeGraphs::clear() {
-  graphs_.clear();
+  forget();
   cache_ = nullptr;
+}
+
+// A pool ends with the last graph that uses it.
+void DecodeGraphs::forget() {
+  graphs_.clear();
+  pool_ = at::cuda::graph_pool_handle();
 }
 
 void DecodeGraphs::prepare(const KvCache& cache, const SamplingOptions& options,
@@ -97,10 +103,12 @@ void DecodeGraphs::prepare(const KvCache& cache, const SamplingOptions& options,
   stop_ids_ = stop_ids;
   filtered_ = filters(options);
   const ops::RopeTable& rope = model_->reserve_positions(extent.longest);
-  const std::pair<const void*, const void*> at{cache.keys.front().const_data_ptr(),
-                                               rope.cos.const_data_ptr()};
-  if (at != captured_with_) graphs_.clear();
-  captured_with_ = at;
+  std::vector<const void*> at{rope.cos.const_data_ptr(), rope.sin.const_data_ptr()};
+  for (const std::vector<at::Tensor>* tensors : {&cache.keys, &cache.values}) {
+    for (const at::Tensor& layer : *tensors) at.push_back(layer.const_data_ptr());
+  }
+  if (at != captured_with_) forget();
+  captured_with_ = std::move(at);
   allocate(extent);
 }
 
@@ -116,7 +124,7 @@ void DecodeGraphs::allocate(const Extent& extent) {
     stride = std::max(stride, old.table_stride);
     capacity = std::max<int64_t>(capacity, old.work.capacity);
   }
-  graphs_.clear();
+  forget();
   buffers_.reset();  // before the new one is made
   auto b = std::make_unique<Buffers>();
   b->rows = rows;

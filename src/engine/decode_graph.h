@@ -60,6 +60,7 @@ class DecodeGraphs {
   struct Graph;
   struct Buffers;
   void allocate(const Extent& extent);
+  void forget();
   void upload(const Step& step, const Scheduler& scheduler, int64_t rows);
   void launch(int64_t rows);
   Graph& graph(int64_t rows);
@@ -70,8 +71,8 @@ class DecodeGraphs {
   std::vector<int64_t> stop_ids_;
   bool filtered_ = false;
   std::unique_ptr<Buffers> buffers_;
-  // What captured graphs hold addresses of: the cache's first layer, the rotary table.
-  std::pair<const void*, const void*> captured_with_;
+  // What captured graphs hold addresses of beside the weights: the rotary table, the cache.
+  std::vector<const void*> captured_with_;
   std::map<std::pair<int64_t, bool>, std::unique_ptr<Graph>> graphs_;  // by rows, filtered
   c10::MempoolId_t pool_;  // of all graphs: they run one after the other
   std::vector<DecodedRow> decoded_;

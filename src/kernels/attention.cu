@@ -47,8 +47,7 @@ __device__ float merged(Merge f, float o, float o_new) {
 
 __device__ void mma(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
                     uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
@@ -93,11 +92,15 @@ __device__ TileSums tile_scores(const Queries<D>& q, const Keys& keys, const Vis
 #pragma unroll
       for (int c = 0; c < D / 32; ++c) k[t][c] = keys(8 * (first + t) + g, 32 * c + 8 * j);
     }
+    // Each key's chain of products waits for itself: the keys take turns.
 #pragma unroll
-    for (int t = 0; t < kAtOnce; ++t) {
+    for (int c = 0; c < D / 32; ++c) {
 #pragma unroll
-      for (int c = 0; c < D / 32; ++c) {
+      for (int t = 0; t < kAtOnce; ++t) {
         mma(s[first + t], q.low[c].x, q.high[c].x, q.low[c].y, q.high[c].y, k[t][c].x, k[t][c].y);
+      }
+#pragma unroll
+      for (int t = 0; t < kAtOnce; ++t) {
         mma(s[first + t], q.low[c].z, q.high[c].z, q.low[c].w, q.high[c].w, k[t][c].z, k[t][c].w);
       }
     }
@@ -160,9 +163,8 @@ struct ValueWords {
   uint32_t w[kColumns<D> / 16];
 };
 template <int D>
-__device__ ValueWords<D> load_values(const __nv_bfloat16* p, bool seen) {
-  ValueWords<D> x = {};
-  if (!seen) return x;
+__device__ ValueWords<D> load_values(const __nv_bfloat16* p) {
+  ValueWords<D> x;
   if constexpr (kColumns<D> == 64) {
     const uint4 v = load16(p);
     x.w[0] = v.x, x.w[1] = v.y, x.w[2] = v.z, x.w[3] = v.w;
@@ -176,7 +178,7 @@ __device__ ValueWords<D> load_values(const __nv_bfloat16* p, bool seen) {
 // o = p V for kColumns columns: lane 4g + j gets o[i][0 .. 1] of row g and o[i][2 .. 3] of row
 // g + 8; column i + 2j * kColumns / 8 in o[i][0] and o[i][2], kColumns / 8 behind it in o[i][1] and
 // o[i][3]: two pieces of a lane's that lie side by side.
-// values(token): the lane's columns of a value of the tile, from g * kColumns / 8 on.
+// values(token, token % 2): the lane's columns of a value of the tile, from g * kColumns / 8 on.
 template <int D, class Values>
 __device__ void tile_values(const uint32_t (&p)[4][4], const Values& values,
                             float (&o)[kColumns<D> / 8][4]) {
@@ -188,7 +190,7 @@ __device__ void tile_values(const uint32_t (&p)[4][4], const Values& values,
   for (int u = 0; u < 4; ++u) {
     ValueWords<D> v[4];
 #pragma unroll
-    for (int r = 0; r < 4; ++r) v[r] = values(16 * u + 2 * j + r % 2 + 8 * (r / 2));
+    for (int r = 0; r < 4; ++r) v[r] = values(16 * u + 2 * j + r % 2 + 8 * (r / 2), r % 2);
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const unsigned half = i % 2 == 0 ? 0x5410 : 0x7632;
@@ -457,7 +459,7 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
       const TileSums sums = tile_scores<D>(
           q,
           [&](int token, int e) {
-            return load16(keys + token * D + cache_element(Type::bf16, D, token % kBlock, e));
+            return load16(keys + token * D + cache_element(Type::bf16, D, g, e));
           },
           {start, to, start, to}, scale_log2, p);
       release();
@@ -467,15 +469,24 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
       const __nv_bfloat16* values = slots + slot * Ring<D>::kSlotElements;
 #pragma unroll
       for (int v = 0; v < kParts; ++v) {
+        const auto load_value = [&](int token, int parity) {
+          const int e = cache_element(Type::bf16, D, 2 * j + parity, v * kColumns<D> + kEach * g);
+          return load_values<D>(values + token * D + e);
+        };
         float part[kEach][4];
-        tile_values<D>(
-            p,
-            [&](int token) {
-              const int e =
-                  cache_element(Type::bf16, D, token % kBlock, v * kColumns<D> + kEach * g);
-              return load_values<D>(values + token * D + e, token < to);
-            },
-            part);
+        if (to == kTile) {
+          tile_values<D>(p, load_value, part);
+        } else {  // what lies behind the last token may be anything, and 0 times it too
+          tile_values<D>(
+              p,
+              [&](int token, int) {
+                const int seen = min(token, to - 1);
+                return load_values<D>(
+                    values + seen * D +
+                    cache_element(Type::bf16, D, seen % kBlock, v * kColumns<D> + kEach * g));
+              },
+              part);
+        }
 #pragma unroll
         for (int i = 0; i < kEach; ++i) {
 #pragma unroll
@@ -729,11 +740,8 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
                         min(kTile, limit[1] - key)};
       uint32_t p[4][4];
       const TileSums sums = tile_scores<D>(
-          q,
-          [&](int token, int e) {
-            return token < valid ? load16(kv.keys + at(token, e)) : make_uint4(0, 0, 0, 0);
-          },
-          see, shape.scale * kLog2e, p);
+          q, [&](int token, int e) { return load16(kv.keys + at(min(token, valid - 1), e)); }, see,
+          shape.scale * kLog2e, p);
       const Merge f[2] = {merge_sums(m[0], l[0], sums.m[0], sums.l[0]),
                           merge_sums(m[1], l[1], sums.m[1], sums.l[1])};
 #pragma unroll
@@ -741,9 +749,9 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
         float part[kEach][4];
         tile_values<D>(
             p,
-            [&](int token) {
-              return load_values<D>(kv.values + at(token, v * kColumns<D> + kEach * g),
-                                    token < valid);
+            [&](int token, int) {
+              return load_values<D>(kv.values +
+                                    at(min(token, valid - 1), v * kColumns<D> + kEach * g));
             },
             part);
 #pragma unroll

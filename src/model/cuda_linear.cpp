@@ -9,10 +9,12 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cublasLt.h>
 
+#include <array>
 #include <bit>
 #include <map>
 #include <mutex>
 #include <tuple>
+#include <vector>
 
 #include "base/error.h"
 #include "kernels/cuda_rows.h"
@@ -121,37 +123,49 @@ class Planner {
   }
 
  private:
-  // The first that cuBLASLt proposes. Exact: the first of the family if it is the best for this M,
-  // otherwise that of a larger M: for a small M and a long K the proposals without a split are
-  // poor.
+  // The first that cuBLASLt proposes. Exact: the first proposal for this M if it is of the family;
+  // then that for a larger M, since for a small M and a long K the proposals without a split are
+  // poor; then the family's best.
   cublasLtMatmulAlgo_t choose(const Shape& s, int64_t x_stride) const {
+    const auto first = propose(s, s.m, x_stride);
+    if (!s.exact) {
+      if (first.empty()) throw RunError(cat("cuBLASLt: no product of ", words(s)));
+      return first.front();
+    }
     for (int64_t m = s.m; m <= std::max<int64_t>(s.m, 1024); m = std::max(2 * m, m + 32)) {
-      const Layouts layouts(s, m, x_stride, nullptr);
-      cublasLtMatmulPreference_t preference = nullptr;
-      check(cublasLtMatmulPreferenceCreate(&preference), "preference");
-      const uint32_t reductions =
-          s.exact ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
-      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                           &kWorkspace, sizeof kWorkspace);
-      cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                           &reductions, sizeof reductions);
-      cublasLtMatmulHeuristicResult_t result{};
-      int count = 0;
-      const cublasStatus_t status =
-          cublasLtMatmulAlgoGetHeuristic(handle_, layouts.operation, layouts.w, layouts.x,
-                                         layouts.y, layouts.y, preference, 1, &result, &count);
-      cublasLtMatmulPreferenceDestroy(preference);
-      if (!s.exact) {
-        check(status, "choice of an algorithm");
-        return result.algo;
-      }
-      if (status == CUBLAS_STATUS_SUCCESS && count > 0 &&
-          algorithm_id(result.algo) == kWarpgroupAlgorithm) {
-        return result.algo;
+      const auto found = m == s.m ? first : propose(s, m, x_stride);
+      if (!found.empty() && algorithm_id(found.front()) == kWarpgroupAlgorithm) {
+        return found.front();
       }
     }
-    throw UserError(cat("exact: cuBLASLt has no exact product of ", s.m, " x ", s.k, " x ", s.n,
-                        " on this GPU; leave exact off"));
+    for (const cublasLtMatmulAlgo_t& algorithm : first) {
+      if (algorithm_id(algorithm) == kWarpgroupAlgorithm) return algorithm;
+    }
+    throw UserError(
+        cat("exact: cuBLASLt has no exact product of ", words(s), " on this GPU; leave exact off"));
+  }
+
+  static std::string words(const Shape& s) { return cat(s.m, " x ", s.k, " x ", s.n); }
+
+  std::vector<cublasLtMatmulAlgo_t> propose(const Shape& s, int64_t m, int64_t x_stride) const {
+    const Layouts layouts(s, m, x_stride, nullptr);
+    cublasLtMatmulPreference_t preference = nullptr;
+    check(cublasLtMatmulPreferenceCreate(&preference), "preference");
+    const uint32_t reductions =
+        s.exact ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                         &kWorkspace, sizeof kWorkspace);
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                         &reductions, sizeof reductions);
+    std::array<cublasLtMatmulHeuristicResult_t, 8> results{};
+    int count = 0;
+    cublasLtMatmulAlgoGetHeuristic(handle_, layouts.operation, layouts.w, layouts.x, layouts.y,
+                                   layouts.y, preference, static_cast<int>(results.size()),
+                                   results.data(), &count);
+    cublasLtMatmulPreferenceDestroy(preference);
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    for (int i = 0; i < count; ++i) algorithms.push_back(results[static_cast<size_t>(i)].algo);
+    return algorithms;
   }
 
   cublasLtHandle_t handle_ = nullptr;

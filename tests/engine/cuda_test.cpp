@@ -61,7 +61,7 @@ namespace {
 // Sizes whose products no tile divides; heads of 64 in groups of 3, or of 128 with norms.
 std::unique_ptr<Transformer> exact_model(bool second) {
   ModelConfig c;
-  c.vocab_size = 517;
+  c.vocab_size = 520;
   c.hidden = 192;
   c.layers = 3;
   c.heads = second ? 4 : 6;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 
+#include "base/error.h"
 #include "tiny_model.h"
 
 namespace hone::testing {
@@ -79,6 +80,17 @@ inline RandomSchedules run_random_schedules(const Transformer& model, int count,
         if (!exact) continue;
         const Completion& e = expected[i];
         REQUIRE(c.tokens.size() <= e.tokens.size());
+        const size_t same = static_cast<size_t>(
+            std::mismatch(c.logprobs.begin(), c.logprobs.end(), e.logprobs.begin()).first -
+            c.logprobs.begin());
+        CAPTURE(same, request.prompt.size(), sampling.temperature, sampling.top_k, sampling.top_p,
+                sampling.min_tokens, options.kv_blocks, options.max_running,
+                engine.stats().preemptions);
+        if (same < c.logprobs.size()) {
+          UNSCOPED_INFO(cat("token ", c.tokens[same], " ", c.logprobs[same], " ",
+                            c.sampled_logprobs[same], ", alone ", e.tokens[same], " ",
+                            e.logprobs[same], " ", e.sampled_logprobs[same]));
+        }
         REQUIRE(std::equal(c.tokens.begin(), c.tokens.end(), e.tokens.begin()));
         REQUIRE(std::equal(c.logprobs.begin(), c.logprobs.end(), e.logprobs.begin()));
         REQUIRE(std::equal(c.sampled_logprobs.begin(), c.sampled_logprobs.end(),

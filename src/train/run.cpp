@@ -249,7 +249,8 @@ ModelPlace choose_place(const std::string& device, const std::string& dtype, boo
     place.device = at::Device(at::kCPU);
   } else if (device == "cuda" || device.rfind("cuda:", 0) == 0) {
     const std::string number = device.size() > 5 ? device.substr(5) : "0";
-    if (number.empty() || number.find_first_not_of("0123456789") != std::string::npos) {
+    if (number.empty() || number.size() > 3 ||
+        number.find_first_not_of("0123456789") != std::string::npos) {
       throw UserError(cat("device: expected auto, cpu or cuda[:N], found '", device, "'"));
     }
     const int count = cuda ? at::detail::getCUDAHooks().deviceCount() : 0;

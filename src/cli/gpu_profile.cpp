@@ -7,6 +7,7 @@
 #include <cctype>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -17,19 +18,45 @@ namespace {
 namespace profiler = torch::autograd::profiler;
 using torch::profiler::impl::ActivityType;
 
-// The first group one of whose words is in the name. Attention stands before gemm because its
-// kernels may be templates of cutlass too.
+// The first group one of whose words is in the full name: kernels of src/kernels, of LibTorch and
+// of NVIDIA's libraries. Attention stands before gemm because its kernels may be templates of
+// cutlass too.
 const std::pair<const char*, std::vector<const char*>> kGroups[] = {
     {"copy", {"memcpy", "memset"}},
-    {"sampling", {"sample", "gumbel", "philox"}},
+    {"sampling", {"sample", "draw_kernel", "filter_kernel", "advance_kernel"}},
     {"sort", {"topk", "sort", "radix", "cumsum", "scan"}},
-    {"attention", {"attention", "attn", "flash", "fmha", "paged", "split_kv", "merge_kv"}},
+    {"attention",
+     {"decode_kernel", "prefill_kernel", "plan_kernel", "attention", "attn", "flash", "fmha"}},
     {"norm", {"norm"}},
-    {"rope", {"rope", "rotary"}},
-    {"activation", {"silu", "swiglu", "gelu", "activation"}},
-    {"head", {"logits", "logsumexp", "log_prob", "log_softmax", "softmax", "lm_head"}},
-    {"gemm", {"gemm", "gemv", "nvjet", "cutlass", "cublas", "xmma", "matmul", "splitk"}},
+    {"rope", {"prepare_kernel"}},
+    {"activation", {"swiglu", "silu", "gelu"}},
+    {"embedding", {"vectorized_gather"}},
+    {"head", {"log_prob", "logsumexp", "softmax"}},
+    {"gemm",
+     {"gemm", "gemv", "nvjet", "cutlass", "cublas", "xmma", "matmul", "splitk", "add_pieces"}},
 };
+
+// A kernel's name without its return type, namespaces, template and call arguments.
+std::string short_name(const std::string& name) {
+  std::string result;
+  int depth = 0;  // of template arguments
+  for (size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i];
+    if (c == '<') {
+      ++depth;
+    } else if (c == '>') {
+      --depth;
+    } else if (depth == 0) {
+      if (c == '(' && name.compare(i, 11, "(anonymous ") != 0) break;
+      if (c == ' ' || c == ':') {
+        result.clear();
+      } else {
+        result += c;
+      }
+    }
+  }
+  return result.empty() ? name : result;
+}
 
 }  // namespace
 
@@ -53,7 +80,7 @@ void start_gpu_profile() {
 
 std::vector<KernelTime> stop_gpu_profile() {
   const auto result = profiler::disableProfiler();
-  std::map<std::string, KernelTime> by_name;
+  std::map<std::pair<std::string, std::string>, KernelTime> by_name;  // group, short name
   for (const profiler::KinetoEvent& event : result->events()) {
     const auto type = static_cast<libkineto::ActivityType>(event.activityType());
     if (type != libkineto::ActivityType::CONCURRENT_KERNEL &&
@@ -61,7 +88,9 @@ std::vector<KernelTime> stop_gpu_profile() {
         type != libkineto::ActivityType::GPU_MEMSET) {
       continue;
     }
-    KernelTime& kernel = by_name[event.name()];
+    const std::string full = event.name();
+    const bool copy = type != libkineto::ActivityType::CONCURRENT_KERNEL;
+    KernelTime& kernel = by_name[{kernel_group(full), copy ? full : short_name(full)}];
     ++kernel.count;
     kernel.seconds += static_cast<double>(event.durationNs()) * 1e-9;
   }
@@ -69,9 +98,8 @@ std::vector<KernelTime> stop_gpu_profile() {
     throw RunError("the profile recorded no kernel: may this process trace the GPU (CUPTI)?");
   }
   std::vector<KernelTime> kernels;
-  for (auto& [name, kernel] : by_name) {
-    kernel.name = name;
-    kernel.group = kernel_group(name);
+  for (auto& [key, kernel] : by_name) {
+    std::tie(kernel.group, kernel.name) = key;
     kernels.push_back(std::move(kernel));
   }
   std::sort(kernels.begin(), kernels.end(),

@@ -9,19 +9,19 @@
 namespace hone {
 
 struct KernelTime {
-  std::string name, group;
+  std::string name, group;  // the name without namespaces and arguments
   int64_t count = 0;
   double seconds = 0;
 };
 
 // From here on every kernel and copy of this process is recorded. Costs a little time for each.
 void start_gpu_profile();
-// By name, the longest in all first. Throws RunError if nothing was recorded.
+// By group and name, the longest in all first. Throws RunError if nothing was recorded.
 std::vector<KernelTime> stop_gpu_profile();
 
-// attention | gemm | norm | rope | activation | sampling | sort | head | copy | other, by the
-// kernel's name. The matrix product of the head counts as gemm: its kernel serves other products
-// too. Routers and filters share the kernels of sort.
+// attention | gemm | norm | rope | activation | embedding | sampling | sort | head | copy | other,
+// by the kernel's full name. The matrix product of the head counts as gemm: its kernel serves other
+// products too. Routers share the kernels of sort.
 std::string kernel_group(const std::string& name);
 
 }  // namespace hone

@@ -226,6 +226,17 @@ void set_threads(int64_t threads) {
   at::set_num_threads(1);
 }
 
+namespace {
+
+// LibTorch alone has no attention over the engine's cache.
+#ifdef HONE_WITH_CUDA
+constexpr bool kHasCudaKernels = true;
+#else
+constexpr bool kHasCudaKernels = false;
+#endif
+
+}  // namespace
+
 ModelPlace choose_place(const std::string& device, const std::string& dtype, bool trainable,
                         bool exact) {
   ModelPlace place;
@@ -233,18 +244,23 @@ ModelPlace choose_place(const std::string& device, const std::string& dtype, boo
   place.exact = exact;
   const bool cuda = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
   if (device == "auto") {
-    place.device = cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+    place.device = cuda && kHasCudaKernels ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   } else if (device == "cpu") {
     place.device = at::Device(at::kCPU);
   } else if (device == "cuda" || device.rfind("cuda:", 0) == 0) {
     const std::string number = device.size() > 5 ? device.substr(5) : "0";
-    if (number.empty() || number.find_first_not_of("0123456789") != std::string::npos) {
+    if (number.empty() || number.size() > 3 ||
+        number.find_first_not_of("0123456789") != std::string::npos) {
       throw UserError(cat("device: expected auto, cpu or cuda[:N], found '", device, "'"));
     }
     const int count = cuda ? at::detail::getCUDAHooks().deviceCount() : 0;
     if (std::stoi(number) >= count) {
       throw UserError(cat("device ", device, ": this machine has ", count,
                           " CUDA devices that LibTorch can use (hone doctor says more)"));
+    }
+    if (!kHasCudaKernels) {
+      throw UserError(cat("device ", device, ": this hone was built without the CUDA toolkit and ",
+                          "computes on the CPU alone; install the toolkit and build it anew"));
     }
     place.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(std::stoi(number)));
   } else {

@@ -34,7 +34,7 @@ const char* const kPrompts = "{\"prompt\": \"Q: 1+2\\nA:\"}\n{\"prompt\": \"Q: 3
 std::string write_recipe(const TemporaryDirectory& dir) {
   const std::string path = dir / "r.yaml";
   spill(path, "kind: rl\nname: z\nmodel: " + random_model() +
-                  "\ndata: [{task: sum}]\nrewards: [{name: random}]\nprompts_per_step: 3\n"
+                  "\ndata: [{task: sum}]\nrewards: [{name: random}]\nprompts_per_step: 4\n"
                   "group_size: 4\nmax_tokens: 12\nsteps: 2\nminibatches: 2\neval: {problems: 4}\n"
                   "threads: 1\n");
   return path;

@@ -5,12 +5,16 @@
 // shapes and batch sizes in BENCHMARKS.md, and tested. Other algorithms are not taken.
 #ifdef HONE_WITH_CUDA
 #include <ATen/ATen.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <iterator>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <tuple>
@@ -95,12 +99,11 @@ struct Layouts {
   }
 };
 
-int algorithm_id(const cublasLtMatmulAlgo_t& algorithm) {
-  int id = -1;
+int config(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t what) {
+  int value = -1;
   size_t written = 0;
-  cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id,
-                                       &written);
-  return id;
+  cublasLtMatmulAlgoConfigGetAttribute(&algorithm, what, &value, sizeof value, &written);
+  return value;
 }
 
 class Planner {
@@ -114,40 +117,84 @@ class Planner {
                            at::TensorOptions().device(device).dtype(at::kByte));
   }
 
-  const cublasLtMatmulAlgo_t& algorithm(Shape s, int64_t x_stride) {
+  // run(algorithm) computes the product that the algorithm is wanted for.
+  template <class Run>
+  const cublasLtMatmulAlgo_t& algorithm(Shape s, int64_t x_stride, const Run& run) {
     s.m = bucket(s.m);
     const std::lock_guard lock(mutex_);
     const auto found = algorithms_.find(s.key());
     if (found != algorithms_.end()) return found->second;
-    return algorithms_.emplace(s.key(), choose(s, x_stride)).first->second;
+    return algorithms_.emplace(s.key(), fastest(choose(s, x_stride), run)).first->second;
   }
 
  private:
-  // The first that cuBLASLt proposes. Exact: the first proposal for this M if it is of the family;
-  // then that for a larger M, since for a small M and a long K the proposals without a split are
-  // poor; then the family's best.
-  cublasLtMatmulAlgo_t choose(const Shape& s, int64_t x_stride) const {
-    const auto first = propose(s, s.m, x_stride);
+  using Algorithms = std::vector<cublasLtMatmulAlgo_t>;
+
+  // Algorithms to choose from by their time. They give the same bits, so that a run does not depend
+  // on the clock: all are of the family and without a split of K, or there is one alone.
+  // Fast: what cuBLASLt proposes first, and the family if that is of it. Exact: the family for this
+  // M if it is proposed first; then for a larger M, since for a small M and a long K the proposals
+  // without a split are poor.
+  Algorithms choose(const Shape& s, int64_t x_stride) const {
+    const Algorithms first = propose(s, s.m, x_stride);
     if (!s.exact) {
       if (first.empty()) throw RunError(cat("cuBLASLt: no product of ", words(s)));
-      return first.front();
+      if (!whole(first.front())) return {first.front()};
+      return family(first);
     }
     for (int64_t m = s.m; m <= std::max<int64_t>(s.m, 1024); m = std::max(2 * m, m + 32)) {
-      const auto found = m == s.m ? first : propose(s, m, x_stride);
-      if (!found.empty() && algorithm_id(found.front()) == kWarpgroupAlgorithm) {
-        return found.front();
-      }
+      const Algorithms found = m == s.m ? first : propose(s, m, x_stride);
+      if (!found.empty() && whole(found.front())) return family(found);
     }
-    for (const cublasLtMatmulAlgo_t& algorithm : first) {
-      if (algorithm_id(algorithm) == kWarpgroupAlgorithm) return algorithm;
-    }
+    const Algorithms rest = family(first);
+    if (!rest.empty()) return rest;
     throw UserError(
         cat("exact: cuBLASLt has no exact product of ", words(s), " on this GPU; leave exact off"));
   }
 
+  // Of the family, and K in one piece.
+  static bool whole(const cublasLtMatmulAlgo_t& algorithm) {
+    return config(algorithm, CUBLASLT_ALGO_CONFIG_ID) == kWarpgroupAlgorithm &&
+           config(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) <= 1;
+  }
+  static Algorithms family(const Algorithms& all) {
+    Algorithms kept;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(kept), whole);
+    return kept;
+  }
+
+  // The one whose median of a few runs is shortest; one that cannot run this shape is left out.
+  template <class Run>
+  static cublasLtMatmulAlgo_t fastest(const Algorithms& algorithms, const Run& run) {
+    if (algorithms.size() == 1) return algorithms.front();
+    constexpr size_t kRuns = 5;
+    const auto stream = c10::cuda::getCurrentCUDAStream().stream();
+    cudaEvent_t begin = nullptr, end = nullptr;
+    C10_CUDA_CHECK(cudaEventCreate(&begin));
+    C10_CUDA_CHECK(cudaEventCreate(&end));
+    size_t best = 0;
+    float shortest = std::numeric_limits<float>::infinity();
+    for (size_t i = 0; i < algorithms.size(); ++i) {
+      if (run(algorithms[i]) != CUBLAS_STATUS_SUCCESS) continue;
+      std::array<float, kRuns> times{};
+      for (float& time : times) {
+        C10_CUDA_CHECK(cudaEventRecord(begin, stream));
+        run(algorithms[i]);
+        C10_CUDA_CHECK(cudaEventRecord(end, stream));
+        C10_CUDA_CHECK(cudaEventSynchronize(end));
+        C10_CUDA_CHECK(cudaEventElapsedTime(&time, begin, end));
+      }
+      std::sort(times.begin(), times.end());
+      if (times[kRuns / 2] < shortest) shortest = times[kRuns / 2], best = i;
+    }
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+    return algorithms[best];
+  }
+
   static std::string words(const Shape& s) { return cat(s.m, " x ", s.k, " x ", s.n); }
 
-  std::vector<cublasLtMatmulAlgo_t> propose(const Shape& s, int64_t m, int64_t x_stride) const {
+  Algorithms propose(const Shape& s, int64_t m, int64_t x_stride) const {
     const Layouts layouts(s, m, x_stride, nullptr);
     cublasLtMatmulPreference_t preference = nullptr;
     check(cublasLtMatmulPreferenceCreate(&preference), "preference");
@@ -163,7 +210,7 @@ class Planner {
                                    layouts.y, preference, static_cast<int>(results.size()),
                                    results.data(), &count);
     cublasLtMatmulPreferenceDestroy(preference);
-    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    Algorithms algorithms;
     for (int i = 0; i < count; ++i) algorithms.push_back(results[static_cast<size_t>(i)].algo);
     return algorithms;
   }
@@ -206,14 +253,15 @@ Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bia
   }
   Planner& p = planner(x.device());
   const auto stream = c10::cuda::getCurrentCUDAStream().stream();
-  const cublasLtMatmulAlgo_t& algorithm = p.algorithm(s, from.stride(0));
   const Layouts layouts(s, s.m, from.stride(0), s.bias ? bias->const_data_ptr() : nullptr);
   const float one = 1, zero = 0;
   void* to = cut ? parts.data_ptr() : y.data_ptr();
-  check(cublasLtMatmul(p.handle(), layouts.operation, &one, w.const_data_ptr(), layouts.w,
-                       from.const_data_ptr(), layouts.x, &zero, to, layouts.y, to, layouts.y,
-                       &algorithm, p.workspace(), kWorkspace, stream),
-        "product");
+  const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
+    return cublasLtMatmul(p.handle(), layouts.operation, &one, w.const_data_ptr(), layouts.w,
+                          from.const_data_ptr(), layouts.x, &zero, to, layouts.y, to, layouts.y,
+                          &algorithm, p.workspace(), kWorkspace, stream);
+  };
+  check(run(p.algorithm(s, from.stride(0), run)), "product");
   if (cut) {
     kernels::cuda::add_pieces(parts.const_data_ptr<float>(), s.pieces,
                               bias ? bias->const_data_ptr() : nullptr, type_of(y), y.data_ptr(),

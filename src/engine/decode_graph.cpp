@@ -30,6 +30,13 @@ int64_t bucket(int64_t rows) {
   return (rows + 127) / 128 * 128;
 }
 
+// As attention splits its work: latents are one key head, whose values are the kv_rank wide front.
+k::HeadShape attention_heads(const ModelConfig& c) {
+  const bool latent = c.latent.kv_rank > 0;
+  return {static_cast<int32_t>(c.heads), static_cast<int32_t>(c.cache_heads()),
+          static_cast<int32_t>(latent ? c.latent.kv_rank : c.head_dim), 1.0f, 0};
+}
+
 // Pieces of one buffer, each on a 16-byte boundary.
 class Layout {
  public:
@@ -81,7 +88,9 @@ DecodeGraphs::DecodeGraphs(const Transformer& model)
 DecodeGraphs::~DecodeGraphs() = default;
 
 bool DecodeGraphs::serves(const Transformer& model) {
-  return model.device().is_cuda() && model.config().latent.kv_rank == 0;
+  const ModelConfig& c = model.config();
+  return model.device().is_cuda() &&
+         (c.experts.count == 0 || ops::has_grouped_experts(c, model.dtype()));
 }
 
 void DecodeGraphs::clear() {
@@ -150,8 +159,7 @@ void DecodeGraphs::allocate(const Extent& extent) {
   b->logprobs = at::zeros({2, rows}, on_device.dtype(at::kFloat));
   b->workspace = at::empty({static_cast<int64_t>(k::sample_workspace_bytes(rows, c.vocab_size))},
                            on_device.dtype(at::kByte));
-  const k::HeadShape heads{static_cast<int32_t>(c.heads), static_cast<int32_t>(c.kv_heads),
-                           static_cast<int32_t>(c.head_dim), 1.0f, 0};
+  const k::HeadShape heads = attention_heads(c);
   b->work_items = at::zeros({capacity, 4}, on_device.dtype(at::kInt));
   b->work_counts = at::zeros({1 + rows + rows * c.heads}, on_device.dtype(at::kInt));
   b->work_partial =
@@ -215,9 +223,9 @@ void DecodeGraphs::launch(int64_t rows) {
   Buffers& b = *buffers_;
   Graph& g = *graphs_.at({rows, filtered_});
   const auto stream = c10::cuda::getCurrentCUDAStream().stream();
-  const ModelConfig& c = model_->config();
-  const int64_t slices = c.kv_heads * ((c.heads / c.kv_heads + 15) / 16);
-  k::plan_decode(g.step.rows, g.step.work, static_cast<int32_t>(slices), stream);
+  const k::HeadShape heads = attention_heads(model_->config());
+  const int32_t slices = heads.kv_heads * ((heads.heads / heads.kv_heads + 15) / 16);
+  k::plan_decode(g.step.rows, g.step.work, slices, stream);
   const at::Tensor logits = model_->logits(model_->forward(g.batch));  // [rows, V]
   k::SampleCall call{};
   call.logits = logits.const_data_ptr<float>();

@@ -38,7 +38,7 @@ class DecodeGraphs {
   ~DecodeGraphs();
   DecodeGraphs(const DecodeGraphs&) = delete;
 
-  // Whether the model can run so: latent attention cannot.
+  // Whether the model can run so: experts whose products wait for the host cannot.
   static bool serves(const Transformer& model);
 
   // The most that the steps of a scheduler will ask for.

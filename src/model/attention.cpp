@@ -289,18 +289,16 @@ Tensor rotate_halves(const Tensor& x, const Tensor& cos, const Tensor& sin) {  /
   return at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(x.scalar_type());
 }
 
-// q [S, H, Q, D], keys and values [S, G, L, .] picked by the plan -> [T, H, .]
+// q [T, H, D], keys and values [S * L, G, .] as the plan's key_rows list them -> [T, H, .]
 Tensor padded_attention(const Tensor& q, const Tensor& keys, const Tensor& values,
                         AttentionPlan& plan, double scale, int64_t window) {
-  const int64_t s = plan.key_rows.size(0), l = plan.key_rows.size(1), n = plan.query_rows.size(1);
-  const auto pick = [](const Tensor& from, const Tensor& index, int64_t a, int64_t b) {
-    return from.index_select(0, index.view(-1))
-        .view({a, b, from.size(1), from.size(2)})
-        .transpose(1, 2);
+  const int64_t s = plan.key_rows.size(0), n = plan.query_rows.size(1);
+  const auto by_sequence = [&](const Tensor& x) {
+    return x.view({s, x.size(0) / s, x.size(1), x.size(2)}).transpose(1, 2);
   };
   const Tensor out = at::scaled_dot_product_attention(
-      pick(q, plan.query_rows, s, n), pick(keys, plan.key_rows, s, l),
-      pick(values, plan.key_rows, s, l), mask_of(plan, window), 0.0, false, scale,
+      by_sequence(q.index_select(0, plan.query_rows.view(-1))), by_sequence(keys),
+      by_sequence(values), mask_of(plan, window), 0.0, false, scale,
       q.size(1) != keys.size(1));  // [S, H, Q, D]
   return out.transpose(1, 2).reshape({s * n, q.size(1), values.size(2)}).index_select(0, plan.flat);
 }
@@ -330,7 +328,10 @@ Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, const Attent
         0.0, true, false, std::optional<double>(scale), left, right);
     return std::get<0>(result).narrow(2, 0, d).reshape({t, h * d});
   }
-  return padded_attention(q, k, v, plan, scale, window).reshape({t, h * d});
+  const Tensor index = plan.key_rows.view(-1);
+  return padded_attention(q, k.index_select(0, index), v.index_select(0, index), plan, scale,
+                          window)
+      .reshape({t, h * d});
 }
 
 void make_plan(const Tensor& x, const ForwardBatch& batch) {
@@ -356,14 +357,17 @@ Tensor rotate(const Tensor& x, const ForwardBatch& batch, int64_t heads, const R
   return rotate_halves(halves.view({t, heads, d}), cos, sin).view({t, heads * d});
 }
 
-Tensor attention_over_latents(const Tensor& q, const Tensor& keys, int64_t value_width,
+#ifdef HONE_WITH_CUDA
+Tensor attention_over_latents(const Tensor& q, const Tensor& latents, const Tensor& rotated,
                               const ForwardBatch& batch, int64_t layer, double scale) {
+  const int64_t rank = latents.size(1);
+  cuda::store_latents(latents, rotated, batch, layer);
+  if (batch.decode) return cuda::decode_latents(q, rank, batch, layer, scale);
   make_plan(q, batch);
-  Tensor cached =
-      batch.cache->keys[static_cast<size_t>(layer)].view({-1, 1, keys.size(1)});  // [slots, 1, W]
-  cached.index_copy_(0, batch.slots, keys.unsqueeze(1));
-  return padded_attention(q, cached, cached.narrow(2, 0, value_width), *batch.plan, scale, 0);
+  const Tensor keys = cuda::load_latents(batch.plan->key_rows.view(-1), rank, batch, layer);
+  return padded_attention(q, keys, keys.narrow(2, 0, rank).contiguous(), *batch.plan, scale, 0);
 }
+#endif
 
 Tensor attention(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
                  const AttentionShape& shape, const RopeTable* rope) {

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "kernels/cuda_latents.h"
 #include "kernels/cuda_rows.h"
 #include "model/attention_plan.h"
 
@@ -93,6 +94,15 @@ const AttentionPlan& plan_inside(const ForwardBatch& batch, int64_t group) {
   batch.plan->items = to_device(items, batch.tokens.device());
   batch.plan->cumulative = cumulative.to(batch.tokens.device());
   return *batch.plan;
+}
+
+const Tensor& cache_of(const ForwardBatch& batch, int64_t layer) {
+  return batch.cache->keys[static_cast<size_t>(layer)];
+}
+
+k::LatentShape latent_shape(int64_t heads, int64_t rank, const Tensor& cache, double scale) {
+  return {static_cast<int32_t>(heads), static_cast<int32_t>(rank),
+          static_cast<int32_t>(cache.size(3)), static_cast<float>(scale)};
 }
 
 k::PrepareHeads rotation(const Tensor& qkv, const ForwardBatch& batch, const AttentionShape& shape,
@@ -230,6 +240,36 @@ Tensor paged_attention(const Tensor& qkv, const ForwardBatch& batch, int64_t lay
       plan.block_tables.const_data_ptr<int32_t>(), static_cast<int32_t>(plan.block_tables.size(1)),
       qkv.const_data_ptr(), keys.const_data_ptr(), values.const_data_ptr(), out.data_ptr(), nullptr,
       stream());
+  return out;
+}
+
+void store_latents(const Tensor& latents, const Tensor& rotated, const ForwardBatch& batch,
+                   int64_t layer) {
+  const c10::cuda::CUDAGuard guard(latents.device());
+  const Tensor cache = cache_of(batch, layer);
+  k::store_latents(type_of(cache), latent_shape(1, latents.size(1), cache, 1),
+                   latents.contiguous().const_data_ptr(), rotated.contiguous().const_data_ptr(),
+                   batch.slots.const_data_ptr<int64_t>(), cache.data_ptr(), latents.size(0),
+                   stream());
+}
+
+Tensor decode_latents(const Tensor& q, int64_t rank, const ForwardBatch& batch, int64_t layer,
+                      double scale) {
+  const c10::cuda::CUDAGuard guard(q.device());
+  const Tensor cache = cache_of(batch, layer), from = q.contiguous();
+  Tensor out = at::empty({q.size(0), q.size(1), rank}, q.options());
+  k::decode_latents(type_of(cache), latent_shape(q.size(1), rank, cache, scale), batch.decode->rows,
+                    batch.decode->work, from.const_data_ptr(), cache.const_data_ptr(),
+                    out.data_ptr(), stream());
+  return out;
+}
+
+Tensor load_latents(const Tensor& slots, int64_t rank, const ForwardBatch& batch, int64_t layer) {
+  const c10::cuda::CUDAGuard guard(slots.device());
+  const Tensor cache = cache_of(batch, layer), from = slots.contiguous();
+  Tensor out = at::empty({slots.size(0), 1, cache.size(3)}, cache.options());
+  k::load_latents(type_of(cache), latent_shape(1, rank, cache, 1), cache.const_data_ptr(),
+                  from.const_data_ptr<int64_t>(), out.data_ptr(), slots.size(0), stream());
   return out;
 }
 

@@ -36,6 +36,14 @@ at::Tensor swiglu_backward(const at::Tensor& dy, const at::Tensor& gate_up);
 // Attention of new tokens over the cache. qkv [T, (H + 2G) D] is normed and rotated in place.
 at::Tensor paged_attention(const at::Tensor& qkv, const ForwardBatch& batch, int64_t layer,
                            const AttentionShape& shape, const RopeTable* rope);
+// See ops::attention_over_latents. Captured in a decode step: everything stays on the device.
+void store_latents(const at::Tensor& latents, const at::Tensor& rotated, const ForwardBatch& batch,
+                   int64_t layer);
+at::Tensor decode_latents(const at::Tensor& q, int64_t rank, const ForwardBatch& batch,
+                          int64_t layer, double scale);
+// The cache's latents at slots [N] -> [N, 1, W].
+at::Tensor load_latents(const at::Tensor& slots, int64_t rank, const ForwardBatch& batch,
+                        int64_t layer);
 // Attention inside a training batch in the sampler's order of operations, with a gradient.
 at::Tensor exact_attention(const at::Tensor& qkv, const ForwardBatch& batch,
                            const AttentionShape& shape, const RopeTable* rope);

@@ -271,6 +271,11 @@ Tensor balance_of(const Tensor& z, const Tensor& ids, const ExpertOptions& o, co
 
 }  // namespace
 
+bool has_grouped_experts(const ModelConfig& config, at::ScalarType type) {
+  // The grouped product wants rows of a multiple of 16 bytes.
+  return type == at::kBFloat16 && config.hidden % 8 == 0 && config.experts.intermediate % 8 == 0;
+}
+
 Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& config,
                const ForwardBatch& batch) {
   const ExpertOptions& o = config.experts;
@@ -284,9 +289,7 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
     ids = choose(z, w.selection, o);
     weights = weights_of(z, ids, o).to(x.scalar_type());
   }
-  // The grouped product of CUDA wants rows of a multiple of 16 bytes.
-  const bool grouped =
-      x.scalar_type() == at::kBFloat16 && config.hidden % 8 == 0 && o.intermediate % 8 == 0;
+  const bool grouped = has_grouped_experts(config, x.scalar_type());
   const auto plan = std::make_shared<Dispatch>(dispatch(ids, o.count, !grouped));
   if (batch.routing) {
     batch.routing->counts.push_back(plan->counts);

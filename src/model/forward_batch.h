@@ -22,7 +22,8 @@ constexpr int64_t kBlockTokens = kernels::kBlockTokens;
 // The key/value cache of all layers, in blocks of kBlockTokens tokens.
 //   CPU:  keys [L][blocks][G][D][16], values [L][blocks][G][16][D] float32 (see cpu_kernels.h);
 //         D is rounded up to a multiple of 16
-//   CUDA: keys, values [L][blocks][G][16][D] in the model's dtype
+//   CUDA: keys, values [L][blocks][G][16][D] in the model's dtype, the elements of a token in the
+//         order of kernels::cuda::cache_element
 // Latent attention has one head as wide as the compressed token (ModelConfig::cache_width); on CUDA
 // its values are not stored apart.
 struct KvCache {
@@ -59,7 +60,7 @@ struct ForwardBatch {
 
   // Sampling: the cache and who reads what of it. Tokens are written to `slots` first.
   KvCache* cache = nullptr;
-  at::Tensor slots;  // [T] int64: block * 16 + offset
+  at::Tensor slots;  // [T] int64: block * 16 + offset; CUDA: -1 is written nowhere
   std::vector<PagedSequence> sequences;
   // On CUDA, in place of `sequences`: every row is one new token, and who reads what lies on the
   // device, so that the pass can be captured and repeated.

@@ -62,6 +62,7 @@ struct HeadProduct : torch::autograd::Function<HeadProduct> {
   }
 };
 
+#ifdef HONE_WITH_CUDA
 // The same without gradients on CUDA, all heads at once.
 Tensor head_product_cuda(const Tensor& x, const Parameter& w, int64_t plain, Side side) {
   const int64_t heads = x.size(1);
@@ -71,6 +72,7 @@ Tensor head_product_cuda(const Tensor& x, const Parameter& w, int64_t plain, Sid
                           : all.narrow(1, plain, all.size(1) - plain).transpose(1, 2);
   return at::bmm(x.transpose(0, 1), part).transpose(0, 1);
 }
+#endif
 
 }  // namespace
 
@@ -103,13 +105,14 @@ Tensor latent_attention(const Tensor& x, const LatentWeights& w, const ModelConf
     const Tensor values = mixed.view({t, h, width}).narrow(2, 0, l.kv_rank);
     return HeadProduct::apply(values, w.up, Side::values).view({t, h * l.value});
   }
+#ifdef HONE_WITH_CUDA
   if (batch.cache) {
     const Tensor queries =
         at::cat({head_product_cuda(q_plain, *w.up, l.plain, Side::keys), q_rotary}, 2);
-    const Tensor mixed = attention_over_latents(queries, at::cat({latent, k_rotary}, 1), l.kv_rank,
-                                                batch, layer, scale);
+    const Tensor mixed = attention_over_latents(queries, latent, k_rotary, batch, layer, scale);
     return head_product_cuda(mixed, *w.up, l.plain, Side::values).reshape({t, h * l.value});
   }
+#endif
   const Tensor expanded = linear(latent, *w.up).view({t, h, l.plain + l.value});
   const int64_t width = std::max(l.plain + l.rotary, l.value);
   const auto wide = [&](const Tensor& head) {  // attention wants heads of one width

@@ -58,10 +58,12 @@ struct AttentionShape {
 // keys and values to the cache where the batch has one, attends.
 at::Tensor attention(const at::Tensor& qkv, const ForwardBatch& batch, int64_t layer,
                      const AttentionShape& shape, const RopeTable* rope);
-// On CUDA, over the cache of latent attention: q [T, H, W] against the keys, [T, W] of which are
-// new; the values are the first `value_width` columns of the keys -> [T, H, value_width].
-at::Tensor attention_over_latents(const at::Tensor& q, const at::Tensor& keys, int64_t value_width,
-                                  const ForwardBatch& batch, int64_t layer, double scale);
+// On CUDA, over the cache of latent attention: q [T, H, W], absorbed, against latents, whose first
+// R elements are the values of all heads -> [T, H, R]. Of new tokens: latents [T, R], normed, and
+// rotated keys [T, W - R].
+at::Tensor attention_over_latents(const at::Tensor& q, const at::Tensor& latents,
+                                  const at::Tensor& rotated, const ForwardBatch& batch,
+                                  int64_t layer, double scale);
 
 // Multi-head latent attention on x [T, C], normed -> [T, H * value], before the output projection.
 struct LatentWeights {
@@ -84,6 +86,8 @@ struct ExpertWeights {
 };
 at::Tensor experts(const at::Tensor& x, const ExpertWeights& weights, const ModelConfig& config,
                    const ForwardBatch& batch);
+// Whether CUDA takes all experts in one product. Otherwise the host asks how many rows each has.
+bool has_grouped_experts(const ModelConfig& config, at::ScalarType type);
 
 // log p(targets[m] | hidden[m]) and the entropy of that distribution, at inv_temperature.
 // hidden [M, C], targets [M] int64 -> two tensors [M] float32. Logits are formed in chunks and

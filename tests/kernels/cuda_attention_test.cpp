@@ -15,29 +15,6 @@ using cuda::HeadShape;
 using cuda::PrefillItem;
 using cuda::Type;
 
-template <class T>
-T encode(float x) {
-  if constexpr (sizeof(T) == 2) {
-    return to_half(x);
-  } else {
-    return x;
-  }
-}
-template <class T>
-float decode(T x) {
-  if constexpr (sizeof(T) == 2) {
-    return from_half(x);
-  } else {
-    return x;
-  }
-}
-template <class T>
-T nan_of() {
-  return encode<T>(std::numeric_limits<float>::quiet_NaN());
-}
-template <class T>
-constexpr Type kType = sizeof(T) == 2 ? Type::bf16 : Type::float32;
-
 // Sequences of random length in shuffled blocks; what lies behind a sequence in its last block, and
 // blocks of nobody, are NaN.
 template <class T>
@@ -216,11 +193,6 @@ void check_row(const Scene<T>& scene, size_t i, int64_t t, const T* actual) {
       FAIL("far from the reference");
     }
   }
-}
-
-template <class T>
-bool same_bits(const T* a, const T* b, int64_t n) {
-  return std::equal(a, a + n, b, [](T x, T y) { return x == y; });
 }
 
 template <class T>

@@ -3,12 +3,15 @@
 #ifdef HONE_WITH_CUDA
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <bit>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
+
+#include "kernels/cuda_attention.h"
 
 namespace hone::kernels {
 
@@ -57,6 +60,35 @@ inline Half to_half(float x) {
 }
 inline float from_half(Half x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
 constexpr Half kNanHalf = 0x7FC0;
+
+// An element of either type from and to float.
+template <class T>
+T encode(float x) {
+  if constexpr (sizeof(T) == 2) {
+    return to_half(x);
+  } else {
+    return x;
+  }
+}
+template <class T>
+float decode(T x) {
+  if constexpr (sizeof(T) == 2) {
+    return from_half(x);
+  } else {
+    return x;
+  }
+}
+template <class T>
+T nan_of() {
+  return encode<T>(std::numeric_limits<float>::quiet_NaN());
+}
+template <class T>
+constexpr cuda::Type kType = sizeof(T) == 2 ? cuda::Type::bf16 : cuda::Type::float32;
+
+template <class T>
+bool same_bits(const T* a, const T* b, int64_t n) {
+  return std::equal(a, a + n, b, [](T x, T y) { return x == y; });
+}
 
 }  // namespace hone::kernels
 #endif

@@ -1,8 +1,9 @@
 // Engine: the Sampler on this process's own weights.
 //
-// Exact on the CPU: a completion and its log-probabilities do not depend on what it was batched
-// with, on max_running, on the size of the cache or on the number of threads, and the
-// log-probabilities are bit for bit those that the training forward pass gives.
+// Exact on the CPU, and on the GPU for an exact model (ModelPlace::exact): a completion and its
+// log-probabilities do not depend on what it was batched with, on max_running, on the size of the
+// cache or on the number of threads, and the log-probabilities are bit for bit those that the
+// training forward pass gives.
 #pragma once
 
 #include <atomic>

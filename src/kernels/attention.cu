@@ -12,7 +12,6 @@ namespace {
 constexpr int kPrefillWarps = kPrefillRows / kRows;
 
 // ---- decoding
-// ------------------------------------------------------------------------------------
 
 struct DecodeArguments {
   HeadShape shape;
@@ -356,7 +355,6 @@ __global__ void plan_kernel(const DecodeRows rows, const DecodeWork work, int wa
 }
 
 // ---- prefill and training
-// ------------------------------------------------------------------------
 
 struct PrefillArguments {
   HeadShape shape;
@@ -512,7 +510,6 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
 }
 
 // ---- the plain kernels: any head size, float32 or bf16
-// -------------------------------------------
 
 struct FlatKeys {  // of a key in a training batch
   int64_t stride;

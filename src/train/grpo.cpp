@@ -97,12 +97,12 @@ UpdateResult update(RlStage& s, const Rollout& r, std::optional<double> sampler_
   }
   result.gradient_norm /= static_cast<double>(std::max<int64_t>(updates, 1));
   result.loss = result.stats.loss / static_cast<double>(std::max<int64_t>(updates, 1));
-  if (s.model->device().is_cpu() && result.sampler_difference.value_or(0) != 0) {
+  if (s.model->exact() && result.sampler_difference.value_or(0) != 0) {
     throw RunError(cat("step ", s.step + 1,
                        ": the trainer's log-probabilities differ from the "
                        "sampler's by ",
                        *result.sampler_difference,
-                       ", which must not happen on the CPU; please report this"));
+                       ", which must not happen on the CPU or with exact; please report this"));
   }
   return result;
 }

@@ -49,6 +49,26 @@ TEST_CASE("on CUDA log-probabilities agree with the training forward pass") {
   }
 }
 
+TEST_CASE("on CUDA greedy draws in float32 are the CPU's tokens") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  const auto host = testing::tiny_model(8.0, 3);
+  const auto model = on_cuda(*host);
+  std::vector<SampleRequest> requests;
+  for (const int64_t length : {1, 15, 16, 17, 40, 70}) {
+    requests.push_back({testing::random_prompt(length, static_cast<uint64_t>(length)), 2, 7});
+  }
+  const SamplingOptions greedy{.temperature = 0.0, .max_tokens = 60};
+  const auto expected = Engine(*host, nullptr).sample(requests, greedy);
+  const auto actual = Engine(*model, nullptr).sample(requests, greedy);
+  for (size_t r = 0; r < requests.size(); ++r) {
+    for (size_t i = 0; i < expected[r].size(); ++i) {
+      CAPTURE(r, i);
+      REQUIRE(actual[r][i].tokens == expected[r][i].tokens);
+      REQUIRE(actual[r][i].finish_reason == expected[r][i].finish_reason);
+    }
+  }
+}
+
 TEST_CASE("on CUDA random schedules end every sequence and leak no block") {
   if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
   const auto host = testing::tiny_model(4.0);

@@ -5,8 +5,8 @@ Random weights of a named shape in bf16, random prompts, plain sampling, every c
 length, sdpa attention. Needs a Python with torch and transformers 5; nothing is downloaded. Prints
 one JSON line: tokens/s of the new tokens, prefill included, the median and the range of the runs.
 
-  python3 scripts/bench_transformers --shape qwen2.5-0.5b --batch 256 --prompt 128 --new 512
-  python3 scripts/bench_transformers --device cpu --layers 2 --hidden 64 --heads 4 --kv-heads 2 \\
+  python3 scripts/peers/transformers_decode.py --shape qwen2.5-0.5b --batch 256 --prompt 128 --new 512
+  python3 scripts/peers/transformers_decode.py --device cpu --layers 2 --hidden 64 --heads 4 --kv-heads 2 \\
       --intermediate 128 --vocab 512 --batch 4 --prompt 8 --new 16         a trial of the script
 """
 import argparse

@@ -282,7 +282,8 @@ DecodeGraphs::Graph& DecodeGraphs::graph(int64_t rows) {
     b.state.narrow(0, b.slots, 8 * rows).fill_(0xFF);  // -1: nothing goes into the cache
     launch(rows);
     side.synchronize();
-    g->graph.capture_begin(pool_);
+    // Other threads may go on calling the device: a checkpoint is written meanwhile.
+    g->graph.capture_begin(pool_, cudaStreamCaptureModeThreadLocal);
     launch(rows);
     g->graph.capture_end();
     side.synchronize();

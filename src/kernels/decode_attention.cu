@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
   // Neighbouring items go to different multiprocessors.
   int work = blockIdx.x + gridDim.x * warp, fetched = 0;
   SliceItem loaded{};  // what is being loaded; no tiles: nothing is left
-  int blocks = 0;    // lane i: block i of the 32 from `blocks_from` on
+  int blocks = 0;      // lane i: block i of the 32 from `blocks_from` on
   int blocks_from = 0;
   const auto fetch_blocks = [&](int from) {
     blocks_from = from;

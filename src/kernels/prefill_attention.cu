@@ -1,4 +1,5 @@
-// Attention of many tokens of a sequence: prefill over the paged cache, and training inside a batch.
+// Attention of many tokens of a sequence: prefill over the paged cache, and training inside a
+// batch.
 #include <cuda_bf16.h>
 
 #include <algorithm>

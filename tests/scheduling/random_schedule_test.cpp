@@ -26,6 +26,7 @@ void run_schedule(uint64_t seed, Seen& seen) {
   options.prefill_tokens = rng.between(1, 200);
   options.prefill_seats = rng.between(1, 4);
   options.longest_first = rng.chance(0.5);
+  if (rng.chance(0.5)) options.decode_tokens = rng.between(2, kCacheBlockTokens);
   Simulation sim(options);
   const int64_t groups = rng.between(1, 12);
   const bool own_limits = rng.chance(0.5);

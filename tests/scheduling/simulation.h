@@ -35,9 +35,13 @@ class Simulation {
     copy(step);
     check_limits(step);
     for (const Step::Item& item : step.items) write(item);
-    scheduler.computed();
-    const std::vector<Step::Item> items = step.items;
-    for (const Step::Item& item : items) draw(item);
+    REQUIRE(step.tokens <= (step.decode ? options_.decode_tokens : 1));
+    if (step.decode && options_.decode_tokens > 1) {
+      draw_chunk(step);
+    } else {
+      scheduler.computed();
+      for (const Step::Item& item : step.items) draw(item);
+    }
     check_references();
     return true;
   }
@@ -131,6 +135,24 @@ class Simulation {
     for (int64_t i = 0; i < g.n; ++i) {
       const Sequence& s = scheduler.sequence(g.first_sequence + i);
       if (s.status == SequenceStatus::waiting && s.generated.empty()) append(g.first_sequence + i);
+    }
+  }
+
+  // As a device that decodes by itself: all rows token by token, each until it ends.
+  void draw_chunk(const Step& step) {
+    const auto running = [&](const Step::Item& item) {
+      return scheduler.sequence(item.sequence).status == SequenceStatus::running;
+    };
+    for (int64_t t = 0; t < step.tokens; ++t) {
+      for (const Step::Item& item : step.items) {
+        if (!running(item)) continue;
+        const int64_t newest = scheduler.length(scheduler.sequence(item.sequence)) - 1;
+        if (t > 0) write({item.group, item.sequence, newest, 1});
+        append(item.sequence);
+      }
+    }
+    for (const Step::Item& item : step.items) {
+      if (running(item)) scheduler.appended(item.sequence);
     }
   }
 

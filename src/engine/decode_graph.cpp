@@ -93,11 +93,6 @@ bool DecodeGraphs::serves(const Transformer& model) {
          (c.experts.count == 0 || ops::has_grouped_experts(c, model.dtype()));
 }
 
-void DecodeGraphs::clear() {
-  forget();
-  cache_ = nullptr;
-}
-
 // A pool ends with the last graph that uses it.
 void DecodeGraphs::forget() {
   graphs_.clear();

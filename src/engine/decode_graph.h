@@ -53,8 +53,6 @@ class DecodeGraphs {
                const std::vector<int64_t>& stop_ids, const Extent& extent);
   // Draws up to step.tokens tokens for each of the step's rows.
   const std::vector<DecodedRow>& run(const Step& step, const Scheduler& scheduler);
-  // Call when the cache is given back.
-  void clear();
 
  private:
   struct Graph;

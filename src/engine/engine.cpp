@@ -129,13 +129,6 @@ Engine::Engine(const Transformer& model, const Tokenizer* tokenizer, const Engin
 
 Engine::~Engine() = default;
 
-void Engine::release_cache() {
-#ifdef HONE_WITH_CUDA
-  if (graphs_) graphs_->clear();
-#endif
-  runner_.release();
-}
-
 std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequest>& requests,
                                                     const SamplingOptions& options,
                                                     const SampleProgress& progress) {

@@ -52,8 +52,6 @@ class Engine : public Sampler {
                                               const SamplingOptions& options,
                                               const SampleProgress& progress = {}) override;
 
-  // Gives the cache's memory back until the next call.
-  void release_cache();
   int64_t cache_blocks() const { return runner_.cache_blocks(); }
   const EngineStats& stats() const { return stats_; }
 

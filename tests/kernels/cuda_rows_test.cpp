@@ -79,7 +79,8 @@ TEST_CASE("the GPU's norm of a residual sum is the reference's, whatever rows st
           inverses.push_back(1 / std::sqrt(square / static_cast<double>(width) + 1e-5));
           for (int64_t i = 0; i < width; ++i) {
             const double before = x[r * width + i] + (with_delta ? delta[r * width + i] : 0);
-            REQUIRE(std::abs(sums[r * width + i] - before) <= allowed(type) * (1 + std::abs(before)));
+            REQUIRE(std::abs(sums[r * width + i] - before) <=
+                    allowed(type) * (1 + std::abs(before)));
             expected.push_back(sums[r * width + i] * inverses.back() * weight[i]);
           }
         }

@@ -240,6 +240,8 @@ Json figures_of(const Options& o, const Transformer& model, const std::vector<in
   const double bytes =
       decode_bytes(model.config(), {o.prompt_tokens, lengths, o.batch}, element).total();
   const double limit = rate(bytes / copy_speed);
+  // The limit is that of decode steps; a long prompt's prefill, bound by arithmetic, stands beside.
+  const double decode_mbu = rate(median(seconds) - median(values(&Run::prefill_seconds))) / limit;
   return {{"bench", "decode"},
           {"shape", o.shape},
           {"parameters", model.config().parameter_count()},
@@ -267,6 +269,7 @@ Json figures_of(const Options& o, const Transformer& model, const std::vector<in
           {"copy_bytes_per_second", copy_speed},
           {"memory_limit_tokens_per_second", limit},
           {"mbu", rate(median(seconds)) / limit},
+          {"decode_mbu", decode_mbu},
           {"peak_memory", peak_memory(model.device())},
           {"preemptions", static_cast<int64_t>(median(values(&Run::preemptions)))}};
 }

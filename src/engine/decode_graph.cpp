@@ -221,7 +221,7 @@ void DecodeGraphs::launch(int64_t rows) {
   const k::HeadShape heads = attention_heads(model_->config());
   const int32_t slices = heads.kv_heads * ((heads.heads / heads.kv_heads + 15) / 16);
   k::plan_decode(g.step.rows, g.step.work, slices, stream);
-  const at::Tensor logits = model_->logits(model_->forward(g.batch));  // [rows, V]
+  const at::Tensor logits = model_->next_logits(g.batch);  // [rows, V]
   k::SampleCall call{};
   call.logits = logits.const_data_ptr<float>();
   call.batch = rows;

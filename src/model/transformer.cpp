@@ -214,25 +214,26 @@ const ops::RopeTable& Transformer::reserve_positions(int64_t needed) const {
 at::Tensor Transformer::attend(const at::Tensor& x, const Block& b, const ForwardBatch& batch,
                                int64_t layer) const {
   const ModelConfig& c = config_;
-  const ops::RopeTable& rope = rope_for(batch);
-  at::Tensor mixed;
-  if (c.latent.kv_rank > 0) {
-    mixed = ops::latent_attention(x, b.latent, c, batch, layer, rope);
-  } else {
-    at::Tensor qkv = ops::linear(x, *b.qkv, b.qkv_bias);
-    ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.softmax_scale(),
-                              layer < c.layers ? c.window(layer) : 0};
-    shape.exact = weights_.exact();
-    if (c.head_norms && x.is_cuda() && batch.cache) {
-      shape.query_norm = b.query_norm;
-      shape.key_norm = b.key_norm;
-      shape.eps = c.rms_eps;
-    } else if (c.head_norms) {
-      qkv = norm_heads(qkv, c, *b.query_norm, *b.key_norm);
-    }
-    mixed = ops::attention(qkv, batch, layer, shape, &rope);
-  }
+  const at::Tensor mixed =
+      c.latent.kv_rank > 0 ? ops::latent_attention(x, b.latent, c, batch, layer, rope_for(batch))
+                           : attend_heads(ops::linear(x, *b.qkv, b.qkv_bias), b, batch, layer);
   return ops::linear(mixed, *b.output, b.output_bias);
+}
+
+at::Tensor Transformer::attend_heads(at::Tensor qkv, const Block& b, const ForwardBatch& batch,
+                                     int64_t layer) const {
+  const ModelConfig& c = config_;
+  ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.softmax_scale(),
+                            layer < c.layers ? c.window(layer) : 0};
+  shape.exact = weights_.exact();
+  if (c.head_norms && qkv.is_cuda() && batch.cache) {
+    shape.query_norm = b.query_norm;
+    shape.key_norm = b.key_norm;
+    shape.eps = c.rms_eps;
+  } else if (c.head_norms) {
+    qkv = norm_heads(qkv, c, *b.query_norm, *b.key_norm);
+  }
+  return ops::attention(qkv, batch, layer, shape, &rope_for(batch));
 }
 
 at::Tensor Transformer::feed_forward(const at::Tensor& x, const FeedForward& f) const {
@@ -262,6 +263,13 @@ at::Tensor Transformer::forward(const ForwardBatch& batch) const {
   }
   return scaled(ops::add_rms_norm(s.x, s.delta, *final_norm_, config_.rms_eps).normed,
                 config_.logit_scale);
+}
+
+at::Tensor Transformer::next_logits(const ForwardBatch& batch) const {
+#ifdef HONE_WITH_CUDA
+  if (takes_small_batch(batch)) return small_batch_logits(batch);
+#endif
+  return logits(forward(batch));
 }
 
 at::Tensor Transformer::predict_ahead(const at::Tensor& hidden, const at::Tensor& next_tokens,

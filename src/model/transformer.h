@@ -29,6 +29,9 @@ class Transformer {
   // [T] tokens -> hidden states after the last norm, [T, C]. Under autograd the batch and the model
   // must outlive the backward pass.
   at::Tensor forward(const ForwardBatch& batch) const;
+  // [T] tokens -> [T, V] float32 logits: those of `forward`, but a decode step of few sequences
+  // takes another way, with other rounding, unless the model is exact.
+  at::Tensor next_logits(const ForwardBatch& batch) const;
   // [M, C] -> [M, V] float32.
   at::Tensor logits(const at::Tensor& hidden) const { return ops::logits(hidden, *head_); }
   ops::LogProbs log_probs(const at::Tensor& hidden, const at::Tensor& targets,
@@ -88,7 +91,12 @@ class Transformer {
   const ops::RopeTable& rope_for(const ForwardBatch& batch) const;
   at::Tensor attend(const at::Tensor& x, const Block& block, const ForwardBatch& batch,
                     int64_t layer) const;
+  // qkv [T, (H + 2G) D] -> [T, H D]
+  at::Tensor attend_heads(at::Tensor qkv, const Block& block, const ForwardBatch& batch,
+                          int64_t layer) const;
   at::Tensor feed_forward(const at::Tensor& x, const FeedForward& mlp) const;
+  bool takes_small_batch(const ForwardBatch& batch) const;
+  at::Tensor small_batch_logits(const ForwardBatch& batch) const;
   // The residual stream between blocks: what the last one added waits to be summed, with the norm
   // that follows.
   struct Stream {

@@ -19,6 +19,7 @@ struct RandomSchedules {
 // up to where it was aborted.
 inline RandomSchedules run_random_schedules(const Transformer& model, int count, bool exact) {
   RandomSchedules seen;
+  Engine alone(model, nullptr);
   for (int schedule = 0; schedule < count; ++schedule) {
     CAPTURE(schedule);
     Rng rng(make_key(static_cast<uint64_t>(schedule), hash64("random schedules")));
@@ -56,7 +57,6 @@ inline RandomSchedules run_random_schedules(const Transformer& model, int count,
     });
     seen.preemptions += engine.stats().preemptions;
 
-    Engine alone(model, nullptr);
     REQUIRE(results.size() == requests.size());
     for (size_t r = 0; r < requests.size(); ++r) {
       const SampleRequest& request = requests[r];

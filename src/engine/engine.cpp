@@ -319,7 +319,7 @@ int64_t Engine::choose_blocks(const std::vector<SampleRequest>& requests,
   for (size_t i = 0; i < prompts.size() && i <= seats; ++i) need += prompts[i];
   if (need <= runner_.cache_blocks()) return runner_.cache_blocks();
   const double free = static_cast<double>(free_memory(model_->device())) +
-                      static_cast<double>(runner_.cache_blocks() * runner_.block_bytes());
+                      static_cast<double>(runner_.held_bytes());
   const auto limit =
       static_cast<int64_t>(options_.kv_memory * free / static_cast<double>(runner_.block_bytes()));
   return std::max<int64_t>(1, std::min(need, limit));

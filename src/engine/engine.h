@@ -53,6 +53,9 @@ class Engine : public Sampler {
                                               const SampleProgress& progress = {}) override;
 
   int64_t cache_blocks() const { return runner_.cache_blocks(); }
+  // On CUDA gives the memory of the key-value cache back until the next call of `sample`. Its
+  // addresses stay, and with them the captured decode steps.
+  void release_cache() { runner_.release(); }
   const EngineStats& stats() const { return stats_; }
 
  private:

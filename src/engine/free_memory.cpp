@@ -2,7 +2,9 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <fstream>
+#include <map>
 #include <string>
 
 #ifdef HONE_WITH_CUDA
@@ -32,12 +34,39 @@ int64_t free_memory(const c10::Device& device) {
   return int64_t{4} << 30;  // no such file: a modest guess
 }
 
+#ifdef HONE_WITH_CUDA
+namespace {
+
+int64_t peak_of_tensors(c10::DeviceIndex device) {
+  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device);
+  return stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
+      .peak;
+}
+
+// Pages held now, and the peak up to where their number last changed.
+struct Pages {
+  int64_t held = 0, peak = 0;
+};
+Pages& pages_of(c10::DeviceIndex device) {
+  static std::map<c10::DeviceIndex, Pages> all;  // one thread samples and trains
+  return all[device];
+}
+
+}  // namespace
+
+void count_pages(const c10::Device& device, int64_t bytes) {
+  Pages& pages = pages_of(device.index());
+  pages.peak = std::max(pages.peak, peak_of_tensors(device.index()) + pages.held);
+  c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
+  pages.held += bytes;
+}
+#endif
+
 int64_t peak_memory(const c10::Device& device) {
 #ifdef HONE_WITH_CUDA
   if (device.is_cuda()) {
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
-    return stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
-        .peak;
+    const Pages& pages = pages_of(device.index());
+    return std::max(pages.peak, peak_of_tensors(device.index()) + pages.held);
   }
 #endif
   (void)device;

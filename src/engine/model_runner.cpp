@@ -3,24 +3,47 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "engine/device_pages.h"
+
 namespace hone {
 
 static_assert(kCacheBlockTokens == kBlockTokens);
 
+#ifndef HONE_WITH_CUDA
+class DevicePages {};
+#endif
+
+ModelRunner::ModelRunner(const Transformer& model) : model_(&model) {}
+ModelRunner::~ModelRunner() = default;
+
 void ModelRunner::prepare(int64_t blocks) {
   batch_.sequences.clear();
   tenancies_.clear();
-  if (cache_.blocks >= blocks) return;
-  release();  // before the new one is made
-  cache_ = model_->make_cache(blocks);
+  const bool enough = cache_.blocks >= blocks;
+  if (!enough) cache_ = {};  // before the new one is made
+#ifdef HONE_WITH_CUDA
+  if (model_->device().is_cuda()) {
+    if (enough) return pages_->take();
+    pages_.reset();
+    pages_ = std::make_unique<DevicePages>(model_->device(), model_->cache_bytes(blocks));
+    cache_ = model_->make_cache(blocks, pages_->bytes());
+    return;
+  }
+#endif
+  if (!enough) cache_ = model_->make_cache(blocks);
 }
 
-int64_t ModelRunner::block_bytes() const {
-  const ModelConfig& c = model_->config();
-  const int64_t token = c.cache_heads() * c.cache_width();
-  const int64_t copies = c.latent.kv_rank > 0 && !model_->device().is_cpu() ? 1 : 2;
-  return copies * c.layers * token * kBlockTokens *
-         static_cast<int64_t>(c10::elementSize(model_->dtype()));
+void ModelRunner::release() {
+#ifdef HONE_WITH_CUDA
+  if (pages_) pages_->give_back();
+#endif
+}
+
+int64_t ModelRunner::held_bytes() const {
+#ifdef HONE_WITH_CUDA
+  if (pages_) return pages_->held() ? model_->cache_bytes(cache_.blocks) : 0;
+#endif
+  return model_->cache_bytes(cache_.blocks);
 }
 
 at::Tensor ModelRunner::run(const Step& step, const Scheduler& scheduler) {

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "engine/scheduling/scheduler.h"
@@ -11,19 +12,24 @@
 
 namespace hone {
 
+class DevicePages;
+
 class ModelRunner {
  public:
-  explicit ModelRunner(const Transformer& model) : model_(&model) {}
+  explicit ModelRunner(const Transformer& model);
+  ~ModelRunner();
 
   // Call before the steps of a new scheduler. Makes a cache of at least `blocks` blocks; one that
   // is large enough is kept.
   void prepare(int64_t blocks);
-  // Gives the cache's memory back; `prepare` makes a new one.
-  void release() { cache_ = {}; }
+  // On CUDA gives the cache's memory back until the next `prepare`; its addresses stay.
+  void release();
   const KvCache& cache() const { return cache_; }
   int64_t cache_blocks() const { return cache_.blocks; }
   // Bytes of one block in all layers.
-  int64_t block_bytes() const;
+  int64_t block_bytes() const { return model_->cache_bytes(1); }
+  // Bytes of the cache that are held now.
+  int64_t held_bytes() const;
 
   // Computes the step. Logits of each item's last token, [items, V] float32 on the model's device.
   at::Tensor run(const Step& step, const Scheduler& scheduler);
@@ -34,6 +40,7 @@ class ModelRunner {
   void build_batch(const Step& step, const Scheduler& scheduler);
 
   const Transformer* model_;
+  std::unique_ptr<DevicePages> pages_;  // that the cache lies in; CUDA
   KvCache cache_;
   ForwardBatch batch_;               // reused: its tables keep their memory
   std::vector<uint64_t> tenancies_;  // whose table batch_.sequences[i] holds; 0: a prompt's

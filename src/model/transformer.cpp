@@ -332,19 +332,37 @@ void Transformer::initialize(uint64_t seed) {
   weights_.weights_changed();
 }
 
-KvCache Transformer::make_cache(int64_t blocks) const {
+int64_t Transformer::cache_bytes(int64_t blocks) const {
+  const ModelConfig& c = config_;
+  const bool cpu = device().is_cpu();
+  const int64_t width = cpu ? (c.cache_width() + 15) / 16 * 16 : c.cache_width();
+  const int64_t copies = c.latent.kv_rank > 0 && !cpu ? 1 : 2;  // keys and values
+  return copies * c.layers * blocks * c.cache_heads() * kBlockTokens * width *
+         static_cast<int64_t>(c10::elementSize(dtype()));
+}
+
+KvCache Transformer::make_cache(int64_t blocks, const at::Tensor& storage) const {
   KvCache cache;
   cache.blocks = blocks;
   const ModelConfig& c = config_;
   const auto options = at::TensorOptions().device(device()).dtype(dtype());
   const int64_t heads = c.cache_heads(), width = c.cache_width(), padded = (width + 15) / 16 * 16;
+  int64_t used = 0;
+  const auto on_device = [&] {
+    const std::vector<int64_t> shape{blocks, heads, kBlockTokens, width};
+    if (!storage.defined()) return at::zeros(shape, options);
+    const int64_t bytes =
+        blocks * heads * kBlockTokens * width * static_cast<int64_t>(c10::elementSize(dtype()));
+    used += bytes;
+    return storage.narrow(0, used - bytes, bytes).view(dtype()).view(shape);
+  };
   for (int64_t layer = 0; layer < c.layers; ++layer) {
     if (device().is_cpu()) {
       cache.keys.push_back(at::empty({blocks, heads, padded, kBlockTokens}, options));
       cache.values.push_back(at::empty({blocks, heads, kBlockTokens, padded}, options));
     } else {
-      cache.keys.push_back(at::zeros({blocks, heads, kBlockTokens, width}, options));
-      if (c.latent.kv_rank == 0) cache.values.push_back(at::zeros_like(cache.keys.back()));
+      cache.keys.push_back(on_device());
+      if (c.latent.kv_rank == 0) cache.values.push_back(on_device());
     }
   }
   return cache;

@@ -42,7 +42,9 @@ class Transformer {
   // Normal(0, 0.02), output projections 0.02 / sqrt(2 L), norms 1; a function of the seed alone.
   void initialize(uint64_t seed);
 
-  KvCache make_cache(int64_t blocks) const;
+  // On CUDA in `storage`, uint8 [cache_bytes(blocks)] at least, all zero, where it is given.
+  KvCache make_cache(int64_t blocks, const at::Tensor& storage = {}) const;
+  int64_t cache_bytes(int64_t blocks) const;
   // Positions that the rotary table holds from now on; it moves when it grows.
   const ops::RopeTable& reserve_positions(int64_t positions) const;
 

@@ -130,6 +130,7 @@ RunEnd run_rl_stage(StageContext& context) {
       break;
     }
     Rollout rollout = make_rollout(s, sampled.groups);
+    if (s.options.release_cache) s.engine.release_cache();
     const std::optional<double> difference = add_old_log_probs(s, rollout);
     add_reference_log_probs(s, rollout);
     add_advantages(s, sampled.groups, rollout);

@@ -81,8 +81,12 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
     const int64_t copies = c.latent.kv_rank > 0 ? 1 : 2;
     const int64_t token = copies * c.layers * c.cache_heads() * c.cache_width() * value_bytes;
     const int64_t prompts = (seats + s.group_size - 1) / s.group_size;
-    add("key-value cache",
-        token * (seats * longest_completion(s) + prompts * longest_prompt(s, c)));
+    const int64_t cache = token * (seats * longest_completion(s) + prompts * longest_prompt(s, c));
+    add("key-value cache", cache);
+    if (s.release_cache) {  // not at the same time as the activations
+      plan.peak -= std::min(static_cast<int64_t>(activations), cache);
+      plan.least -= std::min(static_cast<int64_t>(activations), token * row);
+    }
     plan.least += token * row;
   }
   return plan;

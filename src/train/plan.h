@@ -16,7 +16,8 @@ struct StagePlan {
   int64_t parameters = 0, active_parameters = 0;  // exact
   int64_t completions = 0;                        // of a step, rl only
   int64_t micro_batch_tokens = 0;                 // of the largest forward pass with a gradient
-  // Bytes by kind, in the order of the table; their sum is the predicted peak.
+  // Bytes by kind, in the order of the table; their sum is the predicted peak, but with
+  // release_cache only the larger of activations and cache counts.
   std::vector<std::pair<std::string, int64_t>> bytes;
   int64_t peak = 0;
   // With a key-value cache for one completion: the engine takes what is free of the cache that it

@@ -246,6 +246,10 @@ void describe(OptionVisitor& v, StageOptions& o) {
   v.value("minibatches", o.minibatches, "optimizer steps a rollout is split into");
   v.value("epochs", o.epochs, "passes over a rollout");
   v.value("micro_batch_tokens", o.micro_batch_tokens, "tokens in one forward pass");
+  v.value(
+      "release_cache", o.release_cache,
+      "GPU: updates get the key-value cache's memory, which sampling takes back: a smaller peak "
+      "for some milliseconds a step");
   v.value("batch_tokens", o.batch_tokens, "pretrain, sft: tokens in an optimizer step");
   v.section("experts", o.experts, "models with experts: how their load is balanced");
   v.section("optimizer", o.optimizer, "the optimizer");

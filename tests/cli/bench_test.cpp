@@ -22,6 +22,7 @@ TEST_CASE("bench decode counts every token and gives its figures in one line") {
   CHECK(figures["tokens_per_second_min"] <= figures["tokens_per_second"]);
   CHECK(figures["tokens_per_second_max"] >= figures["tokens_per_second"]);
   CHECK(figures["mbu"] == rate / limit);
+  CHECK(figures["decode_mbu"] > figures["mbu"]);
   CHECK(figures["ms_per_step"] > 0);
   CHECK(figures["prefill_seconds"] > 0);
   CHECK(figures["peak_memory"] > 0);

@@ -1,4 +1,5 @@
 // hone plan: what a recipe will need.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 
 #include "run_hone.h"
@@ -54,4 +55,8 @@ TEST_CASE("what does not fit is exit 2 with what would help, and shorter complet
   };
   CHECK(peak("max_tokens=256") < peak(""));
   CHECK(peak("micro_batch_tokens=4096") < peak(""));
+  const Json bytes = plan_of(recipe)["stages"][0]["bytes"];
+  const int64_t smaller =
+      std::min(bytes["activations"].get<int64_t>(), bytes["key-value cache"].get<int64_t>());
+  CHECK(peak("release_cache=true") == peak("") - smaller);
 }

@@ -17,10 +17,11 @@ struct RandomSchedules {
 
 // With `exact` each completion has the tokens and the log-probabilities that its request has alone,
 // up to where it was aborted.
-inline RandomSchedules run_random_schedules(const Transformer& model, int count, bool exact) {
+inline RandomSchedules run_random_schedules(const Transformer& model, int count, bool exact,
+                                            int first = 0) {
   RandomSchedules seen;
   Engine alone(model, nullptr);
-  for (int schedule = 0; schedule < count; ++schedule) {
+  for (int schedule = first; schedule < first + count; ++schedule) {
     CAPTURE(schedule);
     Rng rng(make_key(static_cast<uint64_t>(schedule), hash64("random schedules")));
     const int64_t max_prompt = rng.between(1, 60), max_tokens = rng.between(1, 60);

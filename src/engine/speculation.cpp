@@ -82,8 +82,7 @@ int64_t Speculation::draft(const Step& step, Scheduler& scheduler) {
   for (const Step::Item& item : step.items) {
     NgramIndex& index = indices_[item.group];
     index.extend(scheduler, item.group);
-    const auto generated =
-        static_cast<int64_t>(scheduler.sequence(item.sequence).generated.size());
+    const auto generated = static_cast<int64_t>(scheduler.sequence(item.sequence).generated.size());
     proposals_.push_back(
         {item.sequence, generated, index.find(scheduler, item.sequence, options_.longest)});
   }

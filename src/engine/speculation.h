@@ -73,7 +73,7 @@ class Speculation {
   };
 
   SpeculationOptions options_;
-  std::unordered_map<int64_t, NgramIndex> indices_;  // by group
+  std::unordered_map<int64_t, NgramIndex> indices_;       // by group
   std::array<Record, NgramIndex::kLongest + 1> records_;  // by the length of what matched
   std::vector<Proposal> proposals_;                       // of this step
 };

@@ -7,43 +7,19 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 
 #include "base/error.h"
+#include "same_completions.h"
 #include "tiny_model.h"
 
 namespace hone {
 namespace {
 
 using testing::ByteTokenizer;
+using testing::check_same;
 using testing::random_prompt;
+using testing::repeating_requests;
+using testing::Results;
 using testing::tiny_model;
 using Tokens = std::vector<int32_t>;
-using Results = std::vector<std::vector<Completion>>;
-
-void check_same(const Results& a, const Results& b) {
-  REQUIRE(a.size() == b.size());
-  for (size_t r = 0; r < a.size(); ++r) {
-    REQUIRE(a[r].size() == b[r].size());
-    for (size_t i = 0; i < a[r].size(); ++i) {
-      CAPTURE(r, i);
-      REQUIRE(a[r][i].tokens == b[r][i].tokens);
-      REQUIRE(a[r][i].logprobs == b[r][i].logprobs);  // equal floats: no tolerance
-      REQUIRE(a[r][i].sampled_logprobs == b[r][i].sampled_logprobs);
-      REQUIRE(a[r][i].finish_reason == b[r][i].finish_reason);
-      REQUIRE(a[r][i].text == b[r][i].text);
-    }
-  }
-}
-
-// Prompts that say the same several times over, so that there is something to look up.
-std::vector<SampleRequest> repeating_requests() {
-  std::vector<SampleRequest> requests;
-  for (uint64_t i = 0; i < 6; ++i) {
-    const Tokens phrase = random_prompt(static_cast<int64_t>(3 + 2 * i), i);
-    Tokens prompt;
-    for (int k = 0; k < 4; ++k) prompt.insert(prompt.end(), phrase.begin(), phrase.end());
-    requests.push_back({prompt, static_cast<int64_t>(1 + i % 4), 50 + i});
-  }
-  return requests;
-}
 
 // One group whose completions are at the given tokens.
 Scheduler with_completions(const Tokens& prompt, const std::vector<Tokens>& completions) {

@@ -25,10 +25,11 @@ std::vector<int64_t> all_stop_ids(const ModelConfig& config, const SamplingOptio
   return ids;
 }
 
-// What a step costs, for Speculation. On two cores a row is a share of 0.12 of a step of a model of
-// 5M parameters, a larger one's less. On an H200 a look takes some 40 us of a step of 500, of which
-// a chunk saves 7 in 8, and a few dozen rows beside one hardly show.
-constexpr double kRowCostCpu = 0.12, kRowCostCuda = 0.01, kLookCostCuda = 0.07;
+// What a step costs, for Speculation. On the CPU measured with models of 2M and 5M parameters; a
+// row of a larger one's, whose weights come from memory, costs less beside them. On an H200 a look
+// takes some 40 us of a step of 500, of which a chunk saves 7 in 8, and a few dozen rows hardly
+// show.
+constexpr double kRowCostCpu = 0.25, kRowCostCuda = 0.01, kLookCostCuda = 0.07;
 
 // One draw for each sequence of the step, of a decode step for each of its tokens; all completions
 // of a prompt that was just computed for the first time draw their first token from its one row.

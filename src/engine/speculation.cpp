@@ -5,7 +5,7 @@
 namespace hone {
 namespace {
 
-constexpr double kMemory = 0.98;  // of a record, from one draft to the next
+constexpr double kMemory = 0.98;  // of a record, from one token to the next
 
 // Two n-grams with the same hash cost a wrong guess.
 uint64_t hash_in_front(uint64_t hash, int32_t token) {
@@ -34,9 +34,9 @@ void NgramIndex::extend(const Scheduler& scheduler, int64_t group) {
 void NgramIndex::add(const Scheduler& scheduler, int64_t sequence, int64_t position) {
   const Sequence& s = scheduler.sequence(sequence);
   uint64_t hash = 0;
-  for (int n = 1; n <= kLongest && n <= position; ++n) {
+  for (int n = 1; n <= kLong && n <= position; ++n) {
     hash = hash_in_front(hash, scheduler.token(s, position - n));
-    if (n >= kShortest) followers_[hash] = {sequence, position};
+    if (n == kShort || n == kLong) followers_[hash] = {sequence, position};
   }
 }
 
@@ -44,18 +44,23 @@ NgramIndex::Match NgramIndex::find(const Scheduler& scheduler, int64_t sequence,
                                    int64_t longest) const {
   const Sequence& s = scheduler.sequence(sequence);
   const int64_t length = scheduler.length(s);
-  Match match;
-  Place place{};
+  auto found = followers_.end();
   uint64_t hash = 0;
-  for (int n = 1; n <= kLongest && n <= length; ++n) {
+  for (int n = 1; n <= kLong && n <= length; ++n) {
     hash = hash_in_front(hash, scheduler.token(s, length - n));
-    const auto found = n >= kShortest ? followers_.find(hash) : followers_.end();
-    if (found == followers_.end()) continue;
-    match.ngram = n;
-    place = found->second;
+    if (n != kShort && n != kLong) continue;
+    const auto longer = followers_.find(hash);
+    if (longer != followers_.end()) found = longer;
   }
-  if (match.ngram == 0) return match;
+  Match match;
+  if (found == followers_.end()) return match;
+  const Place& place = found->second;
   const Sequence& from = scheduler.sequence(place.sequence);
+  const int64_t counted = std::min({kMostCounted, length, place.position});
+  while (match.equal < counted && scheduler.token(s, length - 1 - match.equal) ==
+                                      scheduler.token(from, place.position - 1 - match.equal)) {
+    ++match.equal;
+  }
   const int64_t end = scheduler.length(from);
   for (int64_t p = place.position; p < place.position + longest; ++p) {
     if (p < end) {
@@ -71,6 +76,11 @@ NgramIndex::Match NgramIndex::find(const Scheduler& scheduler, int64_t sequence,
 
 // ---- what pays
 // -----------------------------------------------------------------------------------
+
+// The more tokens stand equal in front, the likelier equal ones follow.
+size_t Speculation::kind(const NgramIndex::Match& match) {
+  return match.equal < 4 ? 0 : match.equal < 8 ? 1 : match.equal < 16 ? 2 : 3;
+}
 
 // A step of n rows costs 1 + n * row_cost and gives n tokens. A draft's token that comes true is
 // one of them for the cost of a row.
@@ -91,12 +101,12 @@ int64_t Speculation::draft(const Step& step, Scheduler& scheduler) {
   double gain = -options_.look_cost;
   for (size_t i = 0; i < proposals_.size(); ++i) {
     const Proposal& p = proposals_[i];
-    const Record& record = records_[static_cast<size_t>(p.match.ngram)];
+    const Records& records = records_[kind(p.match)];
     const int64_t left = scheduler.sequence(p.sequence).max_tokens - p.generated;
     const int64_t room = std::min({most, static_cast<int64_t>(p.match.tokens.size()), left - 1});
     double chance = 1;  // that a token and all in front of it come true
     for (; static_cast<int64_t>(lengths[i]) < room; ++lengths[i]) {
-      chance *= record.hits / record.tokens;
+      chance *= records[lengths[i] > 0].chance();
       if (chance * worth <= options_.row_cost) break;
       gain += chance * worth - options_.row_cost;
     }
@@ -113,17 +123,16 @@ int64_t Speculation::draft(const Step& step, Scheduler& scheduler) {
 
 void Speculation::learn(const Scheduler& scheduler) {
   for (const Proposal& p : proposals_) {
-    if (p.match.ngram == 0) continue;
-    Record& record = records_[static_cast<size_t>(p.match.ngram)];
-    record.tokens *= kMemory;
-    record.hits *= kMemory;
+    Records& records = records_[kind(p.match)];
+    const std::vector<int32_t>& guesses = p.match.tokens;
     const std::vector<int32_t>& generated = scheduler.sequence(p.sequence).generated;
-    auto at = static_cast<size_t>(p.generated);
-    for (const int32_t guess : p.match.tokens) {
-      if (at == generated.size()) break;
-      record.tokens += 1;
-      if (guess != generated[at++]) break;
-      record.hits += 1;
+    const size_t before = static_cast<size_t>(p.generated);
+    for (size_t t = 0; t < guesses.size() && before + t < generated.size(); ++t) {
+      Record& record = records[t > 0];
+      const bool hit = guesses[t] == generated[before + t];
+      record.tokens = kMemory * record.tokens + 1;
+      record.hits = kMemory * record.hits + hit;
+      if (!hit) break;
     }
   }
 }

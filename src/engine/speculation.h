@@ -24,19 +24,20 @@ struct SpeculationOptions {
   double row_cost = 0, look_cost = 0;
 };
 
-// The tokens of one prompt and its completions by what stands in front of them.
+// The tokens of one prompt and its completions by the 4 tokens in front of them, else by the 2. A
+// single token stands nearly everywhere and foretells little. Where 4 are equal more often are; how
+// many is counted where they are found, which costs less than an entry for each length.
 class NgramIndex {
  public:
-  // Lengths of what must stand in front. A single token matches nearly everywhere and foretells
-  // little; behind the last 4 equal tokens longer ones are equal too or no better a sign.
-  static constexpr int kShortest = 2, kLongest = 4;
+  static constexpr int kShort = 2, kLong = 4;
+  static constexpr int64_t kMostCounted = 16;
 
   // Takes in what the group's completions have become since the last call.
   void extend(const Scheduler& scheduler, int64_t group);
 
   struct Match {
-    int ngram = 0;  // tokens that are equal; 0: none
-    std::vector<int32_t> tokens;
+    int64_t equal = 0;            // tokens in front, up to kMostCounted; 0: nothing was found
+    std::vector<int32_t> tokens;  // what followed them
   };
   // Up to `longest` tokens that followed where the sequence's last tokens stood most recently.
   Match find(const Scheduler& scheduler, int64_t sequence, int64_t longest) const;
@@ -66,16 +67,20 @@ class Speculation {
     int64_t sequence, generated;  // tokens of the sequence then
     NgramIndex::Match match;
   };
-  // Drafted tokens, behind others that came true: how many were looked at and came true, the recent
-  // ones counting most.
+  // Drafted tokens whose predecessors came true: how many were compared and came true too, the
+  // recent ones counting most. It begins with no opinion.
   struct Record {
     double tokens = 2, hits = 1;
+    double chance() const { return hits / tokens; }
   };
+  // Of the first token of a draft, and of any behind it.
+  using Records = std::array<Record, 2>;
+  static size_t kind(const NgramIndex::Match& match);
 
   SpeculationOptions options_;
-  std::unordered_map<int64_t, NgramIndex> indices_;       // by group
-  std::array<Record, NgramIndex::kLongest + 1> records_;  // by the length of what matched
-  std::vector<Proposal> proposals_;                       // of this step
+  std::unordered_map<int64_t, NgramIndex> indices_;  // by group
+  std::array<Records, 4> records_;                   // by kind
+  std::vector<Proposal> proposals_;                  // of this step
 };
 
 }  // namespace hone

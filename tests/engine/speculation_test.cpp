@@ -43,32 +43,32 @@ TEST_CASE("a draft is what followed the same tokens in the prompt, in a sibling 
   const Tokens prompt = {1, 2, 3, 4, 5, 6};
   SECTION("in the prompt, and on into nothing that is not there") {
     const auto match = match_in(with_completions(prompt, {{9}, {9, 2, 3, 4}}), 1, 4);
-    CHECK(match.ngram == 3);
+    CHECK(match.equal == 3);
     CHECK(match.tokens == Tokens{5, 6, 9});  // the first completion goes on from the prompt
   }
   SECTION("in a sibling, up to its end") {
     const auto match = match_in(with_completions(prompt, {{20, 21, 22, 23}, {20, 21}}), 1, 9);
-    CHECK(match.ngram == 4);  // the prompt's end is in front of both
+    CHECK(match.equal == 8);  // the prompt is in front of both
     CHECK(match.tokens == Tokens{22, 23});
   }
   SECTION("what repeats itself is taken to go on so") {
     const auto match = match_in(with_completions(prompt, {{30, 31, 30, 31, 30, 31}}), 0, 5);
-    CHECK(match.ngram == 4);
+    CHECK(match.equal == 4);
     CHECK(match.tokens == Tokens{30, 31, 30, 31, 30});
   }
-  SECTION("the longest match counts, among equals the latest") {
+  SECTION("4 equal tokens count before 2, among equals the latest") {
     const auto match =
-        match_in(with_completions(prompt, {{7, 8, 9, 40, 8, 9, 41, 8, 9, 42, 7, 8, 9}}), 0, 1);
-    CHECK(match.ngram == 3);
+        match_in(with_completions(prompt, {{7, 8, 9, 10, 40, 9, 10, 42, 7, 8, 9, 10}}), 0, 1);
+    CHECK(match.equal == 4);
     CHECK(match.tokens == Tokens{40});
     CHECK(match_in(with_completions(prompt, {{8, 9, 41, 8, 9, 42, 8, 9}}), 0, 1).tokens ==
           Tokens{42});
   }
   SECTION("a single token is no match, nor is another group's text") {
-    CHECK(match_in(with_completions(prompt, {{3}}), 0, 4).ngram == 0);
+    CHECK(match_in(with_completions(prompt, {{3}}), 0, 4).equal == 0);
     Scheduler two = with_completions(prompt, {{70, 71}});
     two.add({70, 71, 72}, {50}, 0);
-    CHECK(match_in(two, 0, 4).ngram == 0);
+    CHECK(match_in(two, 0, 4).equal == 0);
   }
 }
 
@@ -76,12 +76,12 @@ TEST_CASE("an index takes in what is new, once") {
   Scheduler scheduler = with_completions({1, 2, 3}, {{}, {}});
   NgramIndex index;
   index.extend(scheduler, 0);
-  CHECK(index.find(scheduler, 1, 4).ngram == 0);
+  CHECK(index.find(scheduler, 1, 4).equal == 0);
   scheduler.sequence(0).generated = {50, 51, 52};
   scheduler.sequence(1).generated = {60, 50, 51};
   index.extend(scheduler, 0);
   const auto match = index.find(scheduler, 1, 4);
-  CHECK(match.ngram == 2);
+  CHECK(match.equal == 2);
   CHECK(match.tokens == Tokens{52});
 }
 

@@ -95,7 +95,13 @@ int run(const Options& o) {
       sampled[i]->out["completions"] = std::move(list);
     }
   };
-  return map_jsonl(o.files, o.output, std::max<size_t>(batch, 2), sample);
+  const int code = map_jsonl(o.files, o.output, std::max<size_t>(batch, 2), sample);
+  if (o.speculate > 0) {
+    const EngineStats& stats = engine.stats();
+    display.note(cat(stats.decode_tokens, " tokens in ", stats.decode_steps, " passes; of ",
+                     stats.drafted, " that were guessed ", stats.accepted, " came true"));
+  }
+  return code;
 }
 
 }  // namespace

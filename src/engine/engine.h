@@ -32,9 +32,10 @@ struct EngineOptions {
   int64_t prefill_seats = 0;   // free seats worth a prefill pass; 0: 1 on the CPU, 8 on CUDA
   bool longest_first = false;  // sequences start in the order of their limits, longest first
   // Where few sequences run, tokens that are guessed for each and computed beside its newest (see
-  // speculation.h), at most kLongestDraft; 0: none. A step with guesses has so many rows at most.
+  // speculation.h), at most kLongestDraft; 0: none. It pays where the text repeats itself or its
+  // group's and the step is far from full; a large rollout has few such steps.
   int64_t speculate = 0;
-  int64_t speculate_rows = 32;
+  int64_t speculate_rows = 0;  // of a step with guesses, at most; 0: 8 on the CPU, 16 on CUDA
   const std::atomic<bool>* abort = nullptr;  // when set, sampling ends with FinishReason::abort
 };
 

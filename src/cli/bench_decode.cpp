@@ -35,6 +35,7 @@ struct Options {
   std::string shape = "bench-5m";
   int64_t batch = 256, prompts = 0, group = 1, prompt_tokens = 0, new_tokens = 0;
   int64_t runs = 5, warmup = 2;
+  int64_t speculate = 0;
   double temperature = 1;
   bool tail = false, longest_first = false, profile = false;
   ModelOptions place;
@@ -204,7 +205,7 @@ std::string profile_table(const Json& profile) {
 
 struct Run {
   double seconds, cpu_seconds, prefill_seconds, ms_per_step;
-  int64_t preemptions;
+  int64_t preemptions, decode_steps, drafted, accepted;
 };
 
 // A whole call of the engine, as a user has it.
@@ -219,10 +220,14 @@ Run sample_once(Engine& engine, const std::vector<SampleRequest>& requests, doub
   const double seconds = timer.seconds();
   const EngineStats& after = engine.stats();
   const auto steps = static_cast<double>(after.decode_steps - before.decode_steps);
-  return {seconds, static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC,
+  return {seconds,
+          static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC,
           after.prefill_seconds - before.prefill_seconds,
           1000 * (after.decode_seconds - before.decode_seconds) / std::max(steps, 1.0),
-          after.preemptions - before.preemptions};
+          after.preemptions - before.preemptions,
+          after.decode_steps - before.decode_steps,
+          after.drafted - before.drafted,
+          after.accepted - before.accepted};
 }
 
 Json figures_of(const Options& o, const Transformer& model, const std::vector<int64_t>& lengths,
@@ -271,7 +276,11 @@ Json figures_of(const Options& o, const Transformer& model, const std::vector<in
           {"mbu", rate(median(seconds)) / limit},
           {"decode_mbu", decode_mbu},
           {"peak_memory", peak_memory(model.device())},
-          {"preemptions", static_cast<int64_t>(median(values(&Run::preemptions)))}};
+          {"preemptions", static_cast<int64_t>(median(values(&Run::preemptions)))},
+          {"speculate", o.speculate},
+          {"decode_steps", static_cast<int64_t>(median(values(&Run::decode_steps)))},
+          {"drafted", static_cast<int64_t>(median(values(&Run::drafted)))},
+          {"accepted", static_cast<int64_t>(median(values(&Run::accepted)))}};
 }
 
 // What would be found out only after minutes.
@@ -296,7 +305,9 @@ int run(const Options& given) {
   set_threads(o.place.threads);
   const double speed = copy_speed(device);
   const auto model = make_bench_model(o.shape, o.place, false);
-  Engine engine(*model, nullptr, {.max_running = o.batch, .longest_first = o.longest_first});
+  Engine engine(
+      *model, nullptr,
+      {.max_running = o.batch, .longest_first = o.longest_first, .speculate = o.speculate});
 
   std::vector<Run> runs;
   const auto tokens =
@@ -343,6 +354,8 @@ void add_bench_decode(Command& bench) {
   c.flag("--tail", o.tail,
          "completions of log-normal length instead: median 300, 1 in 100 above 4096, at most 8192");
   c.flag("--longest-first", o.longest_first, "the longest completions start first");
+  c.option("--speculate", o.speculate,
+           "most tokens guessed for a sequence where few run, and computed at once; 0: none");
   c.option("--temperature", o.temperature, "0 is greedy");
   c.option("--warmup", o.warmup, "calls before those that are measured");
   c.option("--runs", o.runs, "calls that are measured");

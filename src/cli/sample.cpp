@@ -18,6 +18,7 @@ struct Options {
   JsonlFiles files;
   int64_t n = 1;
   SamplingOptions sampling;
+  int64_t speculate = 0;
   ModelOptions place;
   OutputOptions output;
 };
@@ -63,7 +64,7 @@ int run(const Options& o) {
   const PromptForm form = read_prompt_form(directory);
   const auto model = open_model(directory, o.place);
   check_vocabulary(*model, *tokenizer, directory);
-  Engine engine(*model, tokenizer.get());
+  Engine engine(*model, tokenizer.get(), {.speculate = o.speculate});
 
   std::map<std::vector<int32_t>, uint64_t> occurrences;  // equal prompts draw differently
   const size_t batch = static_cast<size_t>(std::max<int64_t>(1, kCompletionsAtOnce / o.n));
@@ -94,7 +95,13 @@ int run(const Options& o) {
       sampled[i]->out["completions"] = std::move(list);
     }
   };
-  return map_jsonl(o.files, o.output, std::max<size_t>(batch, 2), sample);
+  const int code = map_jsonl(o.files, o.output, std::max<size_t>(batch, 2), sample);
+  if (o.speculate > 0) {
+    const EngineStats& stats = engine.stats();
+    display.note(cat(stats.decode_tokens, " tokens in ", stats.decode_steps, " passes; of ",
+                     stats.drafted, " that were guessed ", stats.accepted, " came true"));
+  }
+  return code;
 }
 
 }  // namespace
@@ -113,6 +120,9 @@ void add_sample(Command& hone) {
   c.option("--min-tokens", o.sampling.min_tokens, "tokens before which nothing may end it");
   c.option("--stop", o.sampling.stop, "texts that end a completion");
   c.option("--stop-ids", o.sampling.stop_ids, "token ids that end a completion");
+  c.option(
+      "--speculate", o.speculate,
+      "where few completions are left, most tokens guessed for each and computed at once; 0: none");
   c.flag("--exact", o.place.exact,
          "results that do not depend on the batch (the CPU's always are so)");
   add_model_options(c, o.place);

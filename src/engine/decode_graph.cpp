@@ -171,35 +171,34 @@ void DecodeGraphs::allocate(const Extent& extent) {
 
 void DecodeGraphs::upload(const Step& step, const Scheduler& scheduler, int64_t rows) {
   Buffers& b = *buffers_;
-  for (int64_t i = 0; i < rows; ++i) {
-    const bool real = i < static_cast<int64_t>(step.items.size());
-    if (!real) {
-      b.host<int32_t>(b.contexts)[i] = 0;
-      b.host<int64_t>(b.tokens)[i] = b.host<int64_t>(b.positions)[i] = 0;
-      b.host<int64_t>(b.places)[i] = 0;
-      b.host<int64_t>(b.slots)[i] = -1;
-      b.host<uint8_t>(b.forbid)[i] = 0;
-      continue;
-    }
-    const Step::Item& item = step.items[static_cast<size_t>(i)];
+  int64_t row = 0;
+  for (const Step::Item& item : step.items) {
     const PromptGroup& group = scheduler.group(item.group);
     const Sequence& s = scheduler.sequence(item.sequence);
-    const int64_t length = scheduler.length(s), position = length - 1;
     const int64_t earliest = stop_ids_.empty() ? 0 : group.length() + options_.min_tokens;
-    b.host<int64_t>(b.tokens)[i] =
-        s.generated.empty() ? group.prompt.back() : static_cast<int64_t>(s.generated.back());
-    b.host<int64_t>(b.positions)[i] = position;
-    b.host<int64_t>(b.slots)[i] =
-        int64_t{s.blocks[static_cast<size_t>(position / kCacheBlockTokens)]} * kCacheBlockTokens +
-        position % kCacheBlockTokens;
-    b.host<int64_t>(b.places)[i] = length;
-    b.host<uint64_t>(b.keys)[i] = group.key;
-    b.host<int64_t>(b.samples)[i] = s.sample;
-    b.host<int32_t>(b.contexts)[i] = static_cast<int32_t>(length);
-    b.host<int32_t>(b.limits)[i] = static_cast<int32_t>(group.length() + s.max_tokens);
-    b.host<int32_t>(b.earliest)[i] = static_cast<int32_t>(earliest);
-    b.host<uint8_t>(b.forbid)[i] = length < earliest;
-    std::copy(s.blocks.begin(), s.blocks.end(), b.host<int32_t>(b.tables) + i * b.table_stride);
+    for (int64_t position = item.begin; position < item.begin + item.length; ++position, ++row) {
+      const int64_t length = position + 1;
+      b.host<int64_t>(b.tokens)[row] = scheduler.token(s, position);
+      b.host<int64_t>(b.positions)[row] = position;
+      b.host<int64_t>(b.slots)[row] =
+          int64_t{s.blocks[static_cast<size_t>(position / kCacheBlockTokens)]} * kCacheBlockTokens +
+          position % kCacheBlockTokens;
+      b.host<int64_t>(b.places)[row] = length;
+      b.host<uint64_t>(b.keys)[row] = group.key;
+      b.host<int64_t>(b.samples)[row] = s.sample;
+      b.host<int32_t>(b.contexts)[row] = static_cast<int32_t>(length);
+      b.host<int32_t>(b.limits)[row] = static_cast<int32_t>(group.length() + s.max_tokens);
+      b.host<int32_t>(b.earliest)[row] = static_cast<int32_t>(earliest);
+      b.host<uint8_t>(b.forbid)[row] = length < earliest;
+      std::copy(s.blocks.begin(), s.blocks.end(), b.host<int32_t>(b.tables) + row * b.table_stride);
+    }
+  }
+  for (; row < rows; ++row) {  // empty
+    b.host<int32_t>(b.contexts)[row] = 0;
+    b.host<int64_t>(b.tokens)[row] = b.host<int64_t>(b.positions)[row] = 0;
+    b.host<int64_t>(b.places)[row] = 0;
+    b.host<int64_t>(b.slots)[row] = -1;
+    b.host<uint8_t>(b.forbid)[row] = 0;
   }
   *b.host<k::SamplingParameters>(b.parameters) =
       cuda_parameters(options_, model_->config().vocab_size);
@@ -286,9 +285,12 @@ DecodeGraphs::Graph& DecodeGraphs::graph(int64_t rows) {
   return *g;
 }
 
-const std::vector<DecodedRow>& DecodeGraphs::run(const Step& step, const Scheduler& scheduler) {
+void DecodeGraphs::run(const Step& step, const Scheduler& scheduler,
+                       std::vector<DrawnTokens>& drawn) {
   const c10::cuda::CUDAGuard guard(model_->device());
-  const int64_t rows = bucket(static_cast<int64_t>(step.items.size()));
+  int64_t real = 0;
+  for (const Step::Item& item : step.items) real += item.length;
+  const int64_t rows = bucket(real);
   Graph& g = graph(rows);
   Buffers& b = *buffers_;
   upload(step, scheduler, rows);
@@ -303,21 +305,19 @@ const std::vector<DecodedRow>& DecodeGraphs::run(const Step& step, const Schedul
   const int32_t* tokens = b.results.const_data_ptr<int32_t>();
   const auto* logprobs = reinterpret_cast<const float*>(tokens + plane);
   const auto* sampled = reinterpret_cast<const float*>(tokens + 2 * plane);
-  decoded_.resize(step.items.size());
-  for (size_t i = 0; i < decoded_.size(); ++i) {
-    DecodedRow& row = decoded_[i];
-    row.tokens.clear();
-    row.logprobs.clear();
-    row.sampled_logprobs.clear();
-    for (int64_t t = 0; t < step.tokens; ++t) {
-      const int64_t at = t * rows + static_cast<int64_t>(i);
-      if (tokens[at] < 0) break;
-      row.tokens.push_back(tokens[at]);
-      row.logprobs.push_back(logprobs[at]);
-      row.sampled_logprobs.push_back(sampled[at]);
+  drawn.resize(step.items.size());
+  int64_t row = 0;
+  for (size_t i = 0; i < drawn.size(); ++i) {
+    drawn[i].clear();
+    // One after the other in one row, or one in each of the draft's rows.
+    for (int64_t end = row + step.items[i].length; row < end; ++row) {
+      for (int64_t t = 0; t < step.tokens; ++t) {
+        const int64_t at = t * rows + row;
+        if (tokens[at] < 0) break;
+        drawn[i].add(tokens[at], logprobs[at], sampled[at]);
+      }
     }
   }
-  return decoded_;
 }
 
 }  // namespace hone

@@ -1,6 +1,7 @@
 // Decode steps on the GPU without the host: a step is one CUDA graph (model, draw, what comes
 // next), captured once for each batch size and repeated; tokens, positions, block tables and ends
-// stay on the device for a chunk of steps.
+// stay on the device for a chunk of steps. With drafts a step is one of the same graphs, whose rows
+// are the tokens of all items: the host looks after each.
 #pragma once
 
 #include <cstdint>
@@ -19,18 +20,13 @@ constexpr int64_t kDecodeChunk = 8;  // steps between two looks of the host, at 
 #include <vector>
 
 #include "engine/scheduling/scheduler.h"
+#include "engine/token_sampling.h"
 #include "model/transformer.h"
 #include "rollouts/sampler.h"
 
 namespace hone {
 
 constexpr int64_t kMostStopIds = 64;  // that the device looks for
-
-// Tokens that a chunk of steps drew: of each row of the step those up to its end.
-struct DecodedRow {
-  std::vector<int32_t> tokens;
-  std::vector<float> logprobs, sampled_logprobs;
-};
 
 class DecodeGraphs {
  public:
@@ -43,16 +39,16 @@ class DecodeGraphs {
 
   // The most that the steps of a scheduler will ask for.
   struct Extent {
-    int64_t rows;     // sequences running together
+    int64_t rows;     // sequences running together; or of a step with drafts
     int64_t longest;  // tokens of a sequence
-    int64_t keys;     // tokens of all running sequences, a shared prompt counted for each
+    int64_t keys;     // tokens of all rows, those that several rows see counted for each
   };
   // Call before the steps of a new scheduler, with the options of all draws. Graphs are kept where
   // nothing that they hold addresses of has moved. REQUIRES: at most kMostStopIds stop ids.
   void prepare(const KvCache& cache, const SamplingOptions& options,
                const std::vector<int64_t>& stop_ids, const Extent& extent);
-  // Draws up to step.tokens tokens for each of the step's rows.
-  const std::vector<DecodedRow>& run(const Step& step, const Scheduler& scheduler);
+  // Draws for each of the step's items up to step.tokens tokens, or one behind each of its tokens.
+  void run(const Step& step, const Scheduler& scheduler, std::vector<DrawnTokens>& drawn);
 
  private:
   struct Graph;
@@ -73,7 +69,6 @@ class DecodeGraphs {
   std::vector<const void*> captured_with_;
   std::map<std::pair<int64_t, bool>, std::unique_ptr<Graph>> graphs_;  // by rows, filtered
   c10::MempoolId_t pool_;  // of all graphs: they run one after the other
-  std::vector<DecodedRow> decoded_;
 };
 
 }  // namespace hone

@@ -2,8 +2,8 @@
 //
 // Exact on the CPU, and on the GPU for an exact model (ModelPlace::exact): a completion and its
 // log-probabilities do not depend on what it was batched with, on max_running, on the size of the
-// cache or on the number of threads, and the log-probabilities are bit for bit those that the
-// training forward pass gives.
+// cache, on drafts or on the number of threads, and the log-probabilities are bit for bit those
+// that the training forward pass gives.
 #pragma once
 
 #include <atomic>
@@ -20,6 +20,10 @@ namespace hone {
 
 class DecodeGraphs;
 
+// With its newest token a draft lies in two blocks of the cache, which the GPU's attention relies
+// on (decode_attention.cu).
+constexpr int64_t kLongestDraft = kCacheBlockTokens - 1;
+
 struct EngineOptions {
   int64_t max_running = 0;     // sequences decoded together; 0: 256 on the CPU, 1024 on CUDA
   int64_t kv_blocks = 0;       // cache blocks of 16 tokens; 0: what a call needs, within memory
@@ -27,6 +31,11 @@ struct EngineOptions {
   int64_t prefill_tokens = 0;  // tokens in a prefill pass; 0: 4096 on the CPU, 16384 on CUDA
   int64_t prefill_seats = 0;   // free seats worth a prefill pass; 0: 1 on the CPU, 8 on CUDA
   bool longest_first = false;  // sequences start in the order of their limits, longest first
+  // Where few sequences run, tokens that are guessed for each and computed beside its newest (see
+  // speculation.h), at most kLongestDraft; 0: none. It pays where the text repeats itself or its
+  // group's and the step is far from full; a large rollout has few such steps.
+  int64_t speculate = 0;
+  int64_t speculate_rows = 0;  // of a step with guesses, at most; 0: 8 on the CPU, 16 on CUDA
   const std::atomic<bool>* abort = nullptr;  // when set, sampling ends with FinishReason::abort
 };
 
@@ -34,6 +43,7 @@ struct EngineOptions {
 struct EngineStats {
   int64_t prefill_steps = 0, prefill_tokens = 0;  // tokens computed, including again
   int64_t decode_steps = 0, decode_tokens = 0;
+  int64_t drafted = 0, accepted = 0;  // tokens that were guessed and computed; that came true
   int64_t preemptions = 0;
   double seconds = 0;                              // inside `sample`
   double prefill_seconds = 0, decode_seconds = 0;  // of these in the model and in drawing tokens

@@ -115,9 +115,7 @@ void ModelRunner::build_batch(const Step& step, const Scheduler& scheduler) {
       }
     }
     for (int64_t p = item.begin; p < out.context; ++p, ++row) {
-      tokens[row] = p < group.length()
-                        ? group.prompt[static_cast<size_t>(p)]
-                        : sequence->generated[static_cast<size_t>(p - group.length())];
+      tokens[row] = sequence ? scheduler.token(*sequence, p) : group.prompt[static_cast<size_t>(p)];
       positions[row] = p;
       slots[row] =
           out.blocks[static_cast<size_t>(p / kBlockTokens)] * kBlockTokens + p % kBlockTokens;

@@ -31,7 +31,8 @@ class ModelRunner {
   // Bytes of the cache that are held now.
   int64_t held_bytes() const;
 
-  // Computes the step. Logits of each item's last token, [items, V] float32 on the model's device.
+  // Computes the step. Logits of each item's last token, of a decode step's items of all their
+  // tokens: [rows, V] float32 on the model's device.
   at::Tensor run(const Step& step, const Scheduler& scheduler);
   // A step's copies, where the rest of it is not run here.
   void copy_blocks(const std::vector<Step::BlockCopy>& copies);

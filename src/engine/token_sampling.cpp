@@ -175,6 +175,18 @@ void TokenDraws::add(int64_t row, int64_t sequence, uint64_t key, int64_t sample
   forbid.push_back(forbidden_ids);
 }
 
+void DrawnTokens::clear() {
+  tokens.clear();
+  logprobs.clear();
+  sampled_logprobs.clear();
+}
+
+void DrawnTokens::add(int32_t token, float logprob, float sampled_logprob) {
+  tokens.push_back(token);
+  logprobs.push_back(logprob);
+  sampled_logprobs.push_back(sampled_logprob);
+}
+
 void draw_tokens(const at::Tensor& logits, const SamplingOptions& options, TokenDraws& draws) {
   const size_t total = draws.size();
   draws.tokens.resize(total);

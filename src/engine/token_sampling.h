@@ -35,6 +35,15 @@ struct TokenDraws {
            bool forbid = false);
 };
 
+// What a decode step drew for one sequence, in the order of the tokens' places.
+struct DrawnTokens {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs, sampled_logprobs;  // as in TokenDraws
+
+  void clear();
+  void add(int32_t token, float logprob, float sampled_logprob);
+};
+
 // Whether drawing looks at top_k, top_p or min_p.
 bool filters(const SamplingOptions& options);
 

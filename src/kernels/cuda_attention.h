@@ -46,7 +46,8 @@ struct HeadShape {
 // Whether the tensor cores' kernels serve the shape; the plain kernels serve every other one.
 bool has_tensor_core_attention(Type type, int32_t head_dim);
 
-// What a decode step reads: one new token in each of B rows.
+// What a decode step reads: one new token in each of B rows. Up to 16 rows may be successive tokens
+// of one sequence.
 struct DecodeRows {
   const int32_t* contexts;  // [B] keys that the row sees, its new token included; 0: no row
   const int32_t* tables;    // [B][table_stride] blocks of each row

@@ -82,7 +82,8 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
   // 2t + 1 brings the values.
   fetch();
   int load_step = 0, load_slot = 0, load_queries = 0;
-  // The kernel in front writes the newest token's keys and values, and the queries: older keys need
+  // The kernel in front writes the queries and the keys and values of the newest tokens, which are
+  // up to 16 where rows are one sequence's draft: they lie in the last two blocks. Older keys need
   // not wait for it.
   bool waited = false;
   const auto wait_once = [&] {
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(32 * Ring<D>::kWarps, 1) decode_kernel(const D
     if (tile * kPieces >= blocks_from + 32) fetch_blocks(tile * kPieces);
     const int64_t at = __shfl_sync(kAll, blocks, tile * kPieces + lane - blocks_from);
     __syncwarp();
-    if (tile * kPieces + pieces > last) wait_once();
+    if (tile * kPieces + pieces >= last) wait_once();
     if (lane < pieces) {
       const __nv_bfloat16* from = (load_step % 2 == 0 ? a.keys : a.values) + at * block_stride +
                                   static_cast<int64_t>(loaded.head) * kBlock * D;

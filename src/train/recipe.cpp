@@ -243,6 +243,9 @@ void describe(OptionVisitor& v, StageOptions& o) {
       "(DAPO); 0 or 1: no further ones");
   v.section("selection", o.selection, "problems retired or chosen by their pass rate");
   v.section("sampling", o.sampling, "how completions are drawn");
+  v.value("speculate", o.speculate,
+          "where few completions are left, most tokens guessed for each from its group's text and "
+          "computed at once; what is drawn stays the same; 0: none");
   v.value("minibatches", o.minibatches, "optimizer steps a rollout is split into");
   v.value("epochs", o.epochs, "passes over a rollout");
   v.value("micro_batch_tokens", o.micro_batch_tokens, "tokens in one forward pass");

@@ -55,6 +55,7 @@ struct StageOptions {
   int64_t dynamic_sampling = 0;
   SelectionOptions selection;
   SamplingOptions sampling;
+  int64_t speculate = 0;
   ObjectiveOptions objective;
   int64_t minibatches = 1;
   int64_t epochs = 1;

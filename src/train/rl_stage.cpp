@@ -79,7 +79,7 @@ RlStage::RlStage(StageContext& c)
       rewards(options.rewards, kernels::num_threads()),
       trainer(*model, options.optimizer,
               {options.micro_batch_tokens, options.sampling.temperature, options.experts}),
-      engine(*model, tokenizer.get()),
+      engine(*model, tokenizer.get(), {.speculate = options.speculate}),
       prompt(make_prompt_template(options.prompt, c.model_directory)),
       sampling(options.sampling),
       checkpoints(c.directory + "/checkpoints", options.checkpoint.keep),
@@ -123,6 +123,7 @@ void RlStage::start_step() {
   seconds_.clear();
   evaluation_ = {};
   sampling.max_tokens = max_tokens();
+  engine_before_ = engine.stats();
   step_timer_.restart();
   phase_timer_.restart();
 }

@@ -91,6 +91,7 @@ struct RlStage {
   Diagnosis diagnosis_;
   MetricsRow evaluation_;  // of this step, until it is logged
   std::vector<std::pair<std::string, double>> seconds_;
+  EngineStats engine_before_;  // at the step's start
   Timer step_timer_, phase_timer_, loop_timer_;
   int64_t first_step_ = -1;  // of this process
 };

@@ -138,6 +138,10 @@ void RlStage::write_timing(int64_t step_tokens) {
   }
   timing.set("tokens_per_second", static_cast<double>(step_tokens) / total);
   timing.set("sample_tokens_per_second", static_cast<double>(step_tokens) / sampling_seconds);
+  if (options.speculate > 0) {
+    timing.set("drafted_tokens", engine.stats().drafted - engine_before_.drafted);
+    timing.set("accepted_tokens", engine.stats().accepted - engine_before_.accepted);
+  }
   context.metrics.write_timing(options.name, step, timing);
 }
 

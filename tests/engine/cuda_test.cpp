@@ -7,6 +7,7 @@
 #include "engine/decode_graph.h"
 #include "engine/free_memory.h"
 #include "random_schedules.h"
+#include "same_completions.h"
 
 namespace hone {
 namespace {
@@ -175,6 +176,57 @@ TEST_CASE("exact on CUDA: log-probabilities are the trainer's bits") {
       model->weights().weights_changed();
     }
   }
+}
+
+TEST_CASE("exact on CUDA: drafts change no bit") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  int64_t accepted = 0;
+  for (const bool second : {false, true}) {
+    const auto model = exact_model(second);
+    for (const double scale : {1.0, 0.25}) {  // of 0.25 the model repeats itself
+      model->weights().master().mul_(scale);
+      model->weights().weights_changed();
+      for (const double temperature : {0.0, 0.2, 1.0}) {
+        const SamplingOptions sampling{.temperature = temperature, .max_tokens = 300};
+        const auto expected =
+            Engine(*model, nullptr).sample(testing::repeating_requests(), sampling);
+        for (const auto& [longest, rows, blocks] :
+             {std::array<int64_t, 3>{4, 32, 0}, {7, 200, 0}, {15, 128, 40}}) {
+          CAPTURE(second, scale, temperature, longest, rows, blocks);
+          EngineOptions options;
+          options.speculate = longest;
+          options.speculate_rows = rows;
+          options.kv_blocks = blocks;
+          Engine engine(*model, nullptr, options);
+          testing::check_same(engine.sample(testing::repeating_requests(), sampling), expected);
+          accepted += engine.stats().accepted;
+        }
+      }
+    }
+  }
+  CHECK(accepted > 1000);
+}
+
+TEST_CASE("on CUDA greedy draws in float32 are the same with drafts") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  int64_t accepted = 0;
+  for (const double spread : {2.0, 8.0}) {
+    const auto host = testing::tiny_model(spread, 3);
+    const auto model = on_cuda(*host);
+    const SamplingOptions greedy{.temperature = 0.0, .max_tokens = 60};
+    const auto expected = Engine(*host, nullptr).sample(testing::repeating_requests(), greedy);
+    Engine engine(*model, nullptr, {.speculate = 6});
+    const auto actual = engine.sample(testing::repeating_requests(), greedy);
+    for (size_t r = 0; r < expected.size(); ++r) {
+      for (size_t i = 0; i < expected[r].size(); ++i) {
+        CAPTURE(spread, r, i);
+        REQUIRE(actual[r][i].tokens == expected[r][i].tokens);
+        REQUIRE(actual[r][i].finish_reason == expected[r][i].finish_reason);
+      }
+    }
+    accepted += engine.stats().accepted;
+  }
+  CHECK(accepted > 50);
 }
 
 namespace {

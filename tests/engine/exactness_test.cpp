@@ -4,12 +4,15 @@
 
 #include "base/rng.h"
 #include "kernels/cpu_kernels.h"
+#include "same_completions.h"
 #include "tiny_model.h"
 
 namespace hone {
 namespace {
 
+using testing::check_same;
 using testing::random_prompt;
+using testing::Results;
 using testing::teacher_forced;
 using testing::teacher_forced_alone;
 using testing::tiny_model;
@@ -22,22 +25,6 @@ std::vector<SampleRequest> mixed_requests() {
     requests.push_back({random_prompt(lengths[i], i), static_cast<int64_t>(1 + i % 5), 1000 + i});
   }
   return requests;
-}
-
-using Results = std::vector<std::vector<Completion>>;
-
-void check_same(const Results& a, const Results& b) {
-  REQUIRE(a.size() == b.size());
-  for (size_t r = 0; r < a.size(); ++r) {
-    REQUIRE(a[r].size() == b[r].size());
-    for (size_t i = 0; i < a[r].size(); ++i) {
-      CAPTURE(r, i);
-      REQUIRE(a[r][i].tokens == b[r][i].tokens);
-      REQUIRE(a[r][i].logprobs == b[r][i].logprobs);  // equal floats: no tolerance
-      REQUIRE(a[r][i].sampled_logprobs == b[r][i].sampled_logprobs);
-      REQUIRE(a[r][i].finish_reason == b[r][i].finish_reason);
-    }
-  }
 }
 
 Results sample_with(const Transformer& model, const EngineOptions& options,

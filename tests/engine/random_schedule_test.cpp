@@ -9,6 +9,8 @@ TEST_CASE("random schedules give each sequence what it has alone and leak no blo
   CHECK(seen.preemptions > 100);
   CHECK(seen.aborted > 30);
   CHECK(seen.stopped > 200);
+  CHECK(seen.drafted > 200);
+  CHECK(seen.accepted > 50);
 }
 
 }  // namespace hone

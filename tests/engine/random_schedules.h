@@ -1,5 +1,6 @@
 // Random calls of the engine: prompts, limits, filters, stop rules, tiny caches that pre-empt, few
-// seats, aborts under way. The engine itself checks at the end of each call that no block is held.
+// seats, drafts, aborts under way. The engine itself checks at the end of each call that no block
+// is held.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 namespace hone::testing {
 
 struct RandomSchedules {
-  int64_t sequences = 0, preemptions = 0, aborted = 0, stopped = 0;
+  int64_t sequences = 0, preemptions = 0, aborted = 0, stopped = 0, drafted = 0, accepted = 0;
 };
 
 // With `exact` each completion has the tokens and the log-probabilities that its request has alone,
@@ -51,12 +52,16 @@ inline RandomSchedules run_random_schedules(const Transformer& model, int count,
     options.prefill_tokens = rng.between(1, 200);
     options.prefill_seats = rng.between(1, 4);
     options.longest_first = rng.chance(0.5);
+    options.speculate = rng.between(0, 8);
+    options.speculate_rows = rng.between(1, 40);
     options.abort = &abort;
     Engine engine(model, nullptr, options);
     const auto results = engine.sample(requests, sampling, [&](int64_t tokens, int64_t, int64_t) {
       if (tokens > abort_after) abort = true;
     });
     seen.preemptions += engine.stats().preemptions;
+    seen.drafted += engine.stats().drafted;
+    seen.accepted += engine.stats().accepted;
 
     REQUIRE(results.size() == requests.size());
     for (size_t r = 0; r < requests.size(); ++r) {

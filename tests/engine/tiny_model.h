@@ -79,6 +79,18 @@ inline std::vector<int32_t> random_prompt(int64_t length, uint64_t seed, int64_t
   return prompt;
 }
 
+// Prompts that say the same several times over, so that there is something to look up.
+inline std::vector<SampleRequest> repeating_requests() {
+  std::vector<SampleRequest> requests;
+  for (uint64_t i = 0; i < 6; ++i) {
+    const std::vector<int32_t> phrase = random_prompt(static_cast<int64_t>(3 + 2 * i), i);
+    std::vector<int32_t> prompt;
+    for (int k = 0; k < 4; ++k) prompt.insert(prompt.end(), phrase.begin(), phrase.end());
+    requests.push_back({prompt, static_cast<int64_t>(1 + i % 4), 50 + i});
+  }
+  return requests;
+}
+
 // Log-probabilities of the completions by one training batch: a segment for the prompt and one for
 // each completion, which sees the prompt as its prefix.
 inline std::vector<std::vector<float>> teacher_forced(const Transformer& model,

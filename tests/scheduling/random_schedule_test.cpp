@@ -11,11 +11,11 @@ using testing::make_prompt;
 using testing::Simulation;
 
 struct Seen {
-  int64_t preemptions = 0, aborted = 0, late = 0, sequences = 0;
+  int64_t preemptions = 0, aborted = 0, late = 0, sequences = 0, drafted = 0, accepted = 0;
 };
 
 // One schedule: groups that are there from the start or arrive while others run, limits of each
-// completion, ends before them, aborts of some or of all.
+// completion, ends before them, aborts of some or of all, drafts that come true in part.
 void run_schedule(uint64_t seed, Seen& seen) {
   CAPTURE(seed);
   Rng rng(seed);
@@ -28,6 +28,7 @@ void run_schedule(uint64_t seed, Seen& seen) {
   options.longest_first = rng.chance(0.5);
   if (rng.chance(0.5)) options.decode_tokens = rng.between(2, kCacheBlockTokens);
   Simulation sim(options);
+  sim.drafts = rng.chance(0.5) ? rng.uniform() : 0;
   const int64_t groups = rng.between(1, 12);
   const bool own_limits = rng.chance(0.5);
   const double arrival = rng.chance(0.5) ? 1 : 0.2;  // of the next group, per step
@@ -59,6 +60,8 @@ void run_schedule(uint64_t seed, Seen& seen) {
   }
   seen.preemptions += sim.scheduler.preemptions();
   seen.sequences += sim.scheduler.sequence_count();
+  seen.drafted += sim.drafted;
+  seen.accepted += sim.accepted;
 }
 
 }  // namespace
@@ -70,6 +73,8 @@ TEST_CASE("random schedules leak no block, lose no sequence and keep every histo
   CHECK(seen.preemptions > 5000);
   CHECK(seen.aborted > 5000);
   CHECK(seen.late > 5000);
+  CHECK(seen.drafted > 100000);
+  CHECK(seen.accepted > 50000);
 }
 
 }  // namespace hone

@@ -161,4 +161,30 @@ TEST_CASE("aborted sequences free their blocks in any state") {
   CHECK(scheduler.schedule().items.empty());
 }
 
+TEST_CASE("a draft takes free blocks, as many as there are, and keeps them for what follows") {
+  // A prompt's block and three of its completion.
+  Simulation sim({.blocks = 4, .max_running = 1});
+  sim.scheduler.add(make_prompt(16, 1), limits(1, 40), 0);
+  sim.step();
+  Scheduler& scheduler = sim.scheduler;
+  scheduler.sequence(0).generated.assign(1, 5);
+  const Step& step = scheduler.schedule();
+  REQUIRE(step.decode);
+  REQUIRE(scheduler.sequence(0).blocks.size() == 2);
+  scheduler.draft(0, std::vector<int32_t>(38, 6));
+  CHECK(step.items[0].length == 39);
+  CHECK(scheduler.sequence(0).blocks.size() == 4);
+  CHECK(scheduler.token(scheduler.sequence(0), 16) == 5);
+  CHECK(scheduler.token(scheduler.sequence(0), 54) == 6);
+  scheduler.sequence(0).generated.push_back(7);  // the draft was wrong
+  scheduler.appended(0);
+  const Step& next = scheduler.schedule();
+  CHECK(next.items[0].begin == 17);
+  CHECK(next.items[0].length == 1);
+  CHECK(scheduler.sequence(0).draft.empty());
+  CHECK(scheduler.blocks().free_count() == 0);
+  scheduler.finish(0, FinishReason::stop);
+  CHECK(scheduler.blocks().free_count() == 4);
+}
+
 }  // namespace hone

@@ -33,14 +33,17 @@ class Simulation {
     if (step.items.empty()) return false;
     ++steps;
     copy(step);
+    if (step.decode) give_drafts(step);
     check_limits(step);
     for (const Step::Item& item : step.items) write(item);
     REQUIRE(step.tokens <= (step.decode ? options_.decode_tokens : 1));
-    if (step.decode && options_.decode_tokens > 1) {
-      draw_chunk(step);
-    } else {
+    if (!step.decode) {
       scheduler.computed();
       for (const Step::Item& item : step.items) draw(item);
+    } else if (step.tokens > 1) {
+      draw_chunk(step);
+    } else {
+      for (const Step::Item& item : step.items) draw_drafted(item);
     }
     check_references();
     return true;
@@ -67,14 +70,43 @@ class Simulation {
   }
 
   Scheduler scheduler;
-  int64_t steps = 0, computed_tokens = 0, prompt_items = 0;
+  double drafts = 0;  // chance that a sequence is given one in a decode step
+  int64_t steps = 0, computed_tokens = 0, prompt_items = 0, drafted = 0, accepted = 0;
   std::vector<int64_t> decode_sizes;
 
  private:
   int32_t token(const Step::Item& item, int64_t position) const {
-    const PromptGroup& g = scheduler.group(item.group);
-    if (position < g.length()) return g.prompt[static_cast<size_t>(position)];
-    return scheduler.sequence(item.sequence).generated[static_cast<size_t>(position - g.length())];
+    if (item.sequence >= 0) return scheduler.token(scheduler.sequence(item.sequence), position);
+    return scheduler.group(item.group).prompt[static_cast<size_t>(position)];
+  }
+
+  static int32_t planned_token(int64_t sequence, size_t t) {
+    return static_cast<int32_t>(philox(7, static_cast<uint64_t>(sequence), t).v[0] % 1000);
+  }
+
+  // Right up to some token, wrong from there on.
+  void give_drafts(const Step& step) {
+    for (size_t i = 0; i < step.items.size(); ++i) {
+      if (!rng_.chance(drafts)) continue;
+      const int64_t index = step.items[i].sequence;
+      const Sequence& s = scheduler.sequence(index);
+      const size_t done = s.generated.size();
+      const int64_t left = s.max_tokens - static_cast<int64_t>(done);
+      std::vector<int32_t> tokens(
+          static_cast<size_t>(rng_.between(0, std::min(left, kCacheBlockTokens) - 1)));
+      const auto right = static_cast<size_t>(rng_.between(0, kCacheBlockTokens));
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        tokens[t] = planned_token(index, done + t) + (t >= right);
+      }
+      const int64_t free = scheduler.blocks().free_count();
+      const auto places =
+          (static_cast<int64_t>(s.blocks.size()) + free) * kCacheBlockTokens - scheduler.length(s);
+      const auto asked = static_cast<int64_t>(tokens.size());
+      scheduler.draft(i, tokens);
+      REQUIRE(step.items[i].length == 1 + std::min(asked, places));
+      if (step.items[i].length > 1) REQUIRE(step.tokens == 1);
+      drafted += step.items[i].length - 1;
+    }
   }
 
   void copy(const Step& step) {
@@ -95,8 +127,8 @@ class Simulation {
     REQUIRE(scheduler.running() <= options_.max_running);
     if (step.decode) {
       decode_sizes.push_back(static_cast<int64_t>(step.items.size()));
-      REQUIRE(rows == static_cast<int64_t>(step.items.size()));
-      REQUIRE(rows == scheduler.running());
+      REQUIRE(decode_sizes.back() == scheduler.running());
+      if (drafts == 0) REQUIRE(rows == decode_sizes.back());
     } else if (step.items.size() > 1) {
       REQUIRE(rows <= options_.prefill_tokens);
     }
@@ -156,11 +188,22 @@ class Simulation {
     }
   }
 
+  // A token behind each of the item's, up to the first that is not as drafted.
+  void draw_drafted(const Step::Item& item) {
+    const Sequence& s = scheduler.sequence(item.sequence);
+    for (int64_t t = 0; t < item.length && s.status == SequenceStatus::running; ++t) {
+      append(item.sequence);
+      if (t + 1 == item.length) break;
+      if (s.generated.back() != s.draft[static_cast<size_t>(t)]) break;
+      ++accepted;
+    }
+    if (s.status == SequenceStatus::running) scheduler.appended(item.sequence);
+  }
+
   void append(int64_t index) {
     Sequence& s = scheduler.sequence(index);
     const size_t t = s.generated.size();
-    s.generated.push_back(
-        static_cast<int32_t>(philox(7, static_cast<uint64_t>(index), t).v[0] % 1000));
+    s.generated.push_back(planned_token(index, t));
     if (static_cast<int64_t>(t) + 1 == planned_length(s)) {
       scheduler.finish(index, FinishReason::stop);
     }
@@ -188,6 +231,7 @@ class Simulation {
 
   SchedulerOptions options_;
   std::vector<uint64_t> slots_;
+  Rng rng_{5};  // of the drafts
 };
 
 inline std::vector<int32_t> make_prompt(int64_t length, int32_t first) {

@@ -49,7 +49,17 @@ int64_t Scheduler::length(const Sequence& s) const {
   return group(s.group).length() + static_cast<int64_t>(s.generated.size());
 }
 
+int32_t Scheduler::token(const Sequence& s, int64_t position) const {
+  const PromptGroup& g = group(s.group);
+  if (position < g.length()) return g.prompt[static_cast<size_t>(position)];
+  const auto behind = static_cast<size_t>(position - g.length());
+  return behind < s.generated.size() ? s.generated[behind] : s.draft[behind - s.generated.size()];
+}
+
 const Step& Scheduler::schedule() {
+  for (const Step::Item& item : step_.items) {
+    if (item.sequence >= 0) sequence(item.sequence).draft.clear();
+  }
   step_.decode = false;
   step_.tokens = 1;
   step_.copies.clear();
@@ -64,6 +74,25 @@ const Step& Scheduler::schedule() {
   if (step_.items.empty()) plan_decode();
   HONE_CHECK(!step_.items.empty());
   return step_;
+}
+
+void Scheduler::draft(size_t item, std::vector<int32_t> tokens) {
+  Step::Item& planned = step_.items[item];
+  Sequence& s = sequence(planned.sequence);
+  const auto drafted = [&] { return static_cast<int64_t>(tokens.size()); };
+  HONE_CHECK(step_.decode && planned.length == 1);
+  HONE_CHECK(static_cast<int64_t>(s.generated.size()) + drafted() < s.max_tokens);
+  const int64_t inputs = length(s);  // in front of the draft
+  while (blocks_for(inputs + drafted()) > static_cast<int64_t>(s.blocks.size()) &&
+         blocks_.free_count() > 0) {
+    s.blocks.push_back(blocks_.allocate());
+  }
+  const int64_t places = static_cast<int64_t>(s.blocks.size()) * kCacheBlockTokens - inputs;
+  tokens.resize(static_cast<size_t>(std::min(drafted(), places)));
+  if (tokens.empty()) return;
+  planned.length += drafted();
+  s.draft = std::move(tokens);
+  step_.tokens = 1;
 }
 
 void Scheduler::computed() {

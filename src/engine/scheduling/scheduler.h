@@ -6,8 +6,9 @@
 // out, the sequence that started last gives its blocks back and is computed again later.
 //
 // A step is either a prefill (prompts, or sequences that are computed again) or a decode (a token,
-// or several one after the other, of every running sequence). Nothing here affects what a
-// sequence's tokens will be. One thread.
+// or several one after the other, of every running sequence; or its newest token and guesses at
+// those behind it, side by side). Nothing here affects what a sequence's tokens will be. One
+// thread.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +39,9 @@ struct Step {
   struct BlockCopy {
     int32_t from, to;
   };
-  bool decode = false;  // every item is one token of a sequence
-  int64_t tokens = 1;   // decode: to be drawn for each item, one after the other, until it ends
+  bool decode = false;  // every item is the newest token of a sequence, and its draft
+  int64_t tokens = 1;   // decode: to be drawn for each item, one after the other, until it ends;
+                        // with drafts one for each of an item's tokens instead
   // To be done before the pass, all reads before all writes; no block is written twice. After
   // pre-emption a target may have a new owner, which then overwrites what was copied.
   std::vector<BlockCopy> copies;
@@ -56,10 +58,15 @@ class Scheduler {
 
   // The next step; valid until the next call.
   const Step& schedule();
-  // Call after the step's forward pass, before tokens are appended.
+  // Lengthens an item of the decode step that `schedule` returned by a draft's tokens, as many as
+  // find a place without taking anyone's. Call at most once for each item. REQUIRES: the sequence's
+  // limit lies behind all of them.
+  void draft(size_t item, std::vector<int32_t> tokens);
+  // Call after the forward pass of a prefill step, before tokens are appended.
   void computed();
   // Call after the tokens of a decode step are appended to a sequence that goes on: all but the
-  // newest are in the cache.
+  // newest are in the cache. What the cache holds behind them, of a draft that did not come true,
+  // is overwritten by what does.
   void appended(int64_t sequence) {
     this->sequence(sequence).cached = length(this->sequence(sequence)) - 1;
   }
@@ -72,6 +79,8 @@ class Scheduler {
   int64_t sequence_count() const { return static_cast<int64_t>(sequences_.size()); }
   int64_t group_count() const { return static_cast<int64_t>(groups_.size()); }
   int64_t length(const Sequence& s) const;  // prompt and generated
+  // Of the prompt, of what was generated, or of the draft behind it.
+  int32_t token(const Sequence& s, int64_t position) const;
   int64_t unfinished() const { return unfinished_; }
   int64_t running() const { return running_count_; }
   int64_t preemptions() const { return preemptions_; }

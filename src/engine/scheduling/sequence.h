@@ -31,6 +31,7 @@ struct Sequence {
   std::vector<float> logprobs;          // at temperature 1
   std::vector<float> sampled_logprobs;  // under the distribution drawn from
   std::string bytes;                    // of `generated`; kept only where stop strings need it
+  std::vector<int32_t> draft;           // guesses at what follows, input of this decode step
 
   // While running. The first prompt_length / 16 blocks are the group's, shared by reference count;
   // the others are this sequence's own.

@@ -24,13 +24,14 @@ std::vector<int64_t> all_stop_ids(const ModelConfig& config, const SamplingOptio
   return ids;
 }
 
-// One draw for each sequence of the step; all completions of a prompt that was just computed for
-// the first time draw their first token from its one row.
+// One draw for each sequence that the step computed to its end; all completions of a prompt that
+// was just computed for the first time draw their first token from its one row.
 void collect_draws(const Step& step, const Scheduler& scheduler, int64_t min_tokens,
                    TokenDraws& draws) {
   draws.clear();
   for (size_t i = 0; i < step.items.size(); ++i) {
     const Step::Item& item = step.items[i];
+    if (!scheduler.reaches_end(item)) continue;
     const PromptGroup& g = scheduler.group(item.group);
     const auto add = [&](int64_t index) {
       const Sequence& s = scheduler.sequence(index);

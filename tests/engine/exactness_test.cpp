@@ -60,6 +60,12 @@ TEST_CASE("completions do not depend on seats, prefill limits, cache size or thr
     check_same(sample_with(*model, {.max_running = 1}, sampling), expected);
     check_same(sample_with(*model, {.max_running = 7, .prefill_tokens = 20}, sampling), expected);
     check_same(sample_with(*model, {.max_running = 5, .prefill_seats = 3}, sampling), expected);
+    for (const int64_t tokens : {1, 7, 16, 33}) {
+      check_same(sample_with(*model, {.prefill_tokens = tokens}, sampling), expected);
+      check_same(sample_with(*model, {.max_running = 6, .kv_blocks = 9, .prefill_tokens = tokens},
+                             sampling),
+                 expected);
+    }
     int64_t preemptions = 0;
     check_same(sample_with(*model, {.kv_blocks = 9}, sampling, &preemptions), expected);
     CHECK(preemptions > 0);
@@ -69,6 +75,32 @@ TEST_CASE("completions do not depend on seats, prefill limits, cache size or thr
     }
     kernels::set_num_threads(threads);
   }
+}
+
+TEST_CASE("a prompt of 32 thousand tokens is computed in chunks, to the same bits") {
+  ModelConfig c;
+  c.vocab_size = 97;
+  c.hidden = 16;
+  c.layers = 1;
+  c.heads = 1;
+  c.kv_heads = 1;
+  c.head_dim = 16;
+  c.intermediate = 24;
+  c.max_positions = 40000;
+  Transformer model(c, ModelPlace{});
+  model.initialize(3);
+  model.weights().master().mul_(20.0);
+  model.weights().weights_changed();
+  const std::vector<SampleRequest> requests{{random_prompt(32768, 1), 2, 5},
+                                            {random_prompt(100, 2), 3, 6}};
+  const SamplingOptions sampling{.max_tokens = 40};
+  Engine whole(model, nullptr, {.prefill_tokens = 40000});
+  const Results expected = whole.sample(requests, sampling);
+  CHECK(whole.stats().prefill_steps == 1);
+  Engine chunked(model, nullptr, {.prefill_tokens = 4096});
+  check_same(chunked.sample(requests, sampling), expected);
+  CHECK(chunked.stats().prefill_steps == 9);
+  CHECK(chunked.stats().prefill_tokens == 32768 + 100);
 }
 
 TEST_CASE("a request alone gives what it gives in a batch") {

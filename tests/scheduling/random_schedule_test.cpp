@@ -11,7 +11,7 @@ using testing::make_prompt;
 using testing::Simulation;
 
 struct Seen {
-  int64_t preemptions = 0, aborted = 0, late = 0, sequences = 0;
+  int64_t preemptions = 0, aborted = 0, late = 0, sequences = 0, chunks = 0;
 };
 
 // One schedule: groups that are there from the start or arrive while others run, limits of each
@@ -59,6 +59,7 @@ void run_schedule(uint64_t seed, Seen& seen) {
   }
   seen.preemptions += sim.scheduler.preemptions();
   seen.sequences += sim.scheduler.sequence_count();
+  seen.chunks += sim.unfinished_items;
 }
 
 }  // namespace
@@ -70,6 +71,7 @@ TEST_CASE("random schedules leak no block, lose no sequence and keep every histo
   CHECK(seen.preemptions > 5000);
   CHECK(seen.aborted > 5000);
   CHECK(seen.late > 5000);
+  CHECK(seen.chunks > 5000);
 }
 
 }  // namespace hone

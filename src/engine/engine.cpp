@@ -145,7 +145,7 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
                        .decode_tokens = on_device ? kDecodeChunk : 1,
                        .prefill_tokens = options_.prefill_tokens,
                        .prefill_seats = options_.prefill_seats,
-                       .longest_first = options_.longest_first});
+                       .longest_first = options.longest_first});
   for (const SampleRequest& r : requests) {
     if (r.n > 0) scheduler.add(r.prompt, limits(r, options), r.key);
   }

@@ -26,7 +26,6 @@ struct EngineOptions {
   double kv_memory = 0.5;      // share of the free memory that a cache sized by need may take
   int64_t prefill_tokens = 0;  // in a prefill pass at most; 0: 4096 on the CPU, 16384 on CUDA
   int64_t prefill_seats = 0;   // free seats worth a prefill pass; 0: 1 on the CPU, 8 on CUDA
-  bool longest_first = false;  // sequences start in the order of their limits, longest first
   const std::atomic<bool>* abort = nullptr;  // when set, sampling ends with FinishReason::abort
 };
 

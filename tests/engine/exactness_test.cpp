@@ -124,12 +124,12 @@ TEST_CASE("the order in which sequences start changes nothing but the time") {
   for (SampleRequest& r : requests) {
     for (int64_t i = 0; i < r.n; ++i) r.limits.push_back(rng.between(1, 60));
   }
-  const SamplingOptions sampling{.max_tokens = 50, .min_tokens = 4};
+  SamplingOptions sampling{.max_tokens = 50, .min_tokens = 4};
   const Results expected = Engine(*model, nullptr).sample(requests, sampling);
   for (const int64_t seats : {1, 3, 256}) {
     for (const bool longest_first : {false, true}) {
-      Engine engine(*model, nullptr,
-                    {.max_running = seats, .kv_blocks = 16, .longest_first = longest_first});
+      sampling.longest_first = longest_first;
+      Engine engine(*model, nullptr, {.max_running = seats, .kv_blocks = 16});
       check_same(engine.sample(requests, sampling), expected);
     }
   }

@@ -49,7 +49,7 @@ inline RandomSchedules run_random_schedules(const Transformer& model, int count,
     options.max_running = rng.between(1, 12);
     options.prefill_tokens = rng.between(1, 200);
     options.prefill_seats = rng.between(1, 4);
-    options.longest_first = rng.chance(0.5);
+    sampling.longest_first = rng.chance(0.5);
     options.abort = &abort;
     Engine engine(model, nullptr, options);
     const auto results = engine.sample(requests, sampling, [&](int64_t tokens, int64_t, int64_t) {

@@ -21,7 +21,8 @@ struct SamplingOptions {
   int64_t min_tokens = 0;
   std::vector<std::string> stop;
   std::vector<int64_t> stop_ids;
-  bool longest_first = false;  // the order in which sequences start: by limit, then by prompt
+  bool longest_first = false;   // the order in which sequences start: by limit, then by prompt
+  bool record_routing = false;  // Completion::routes; no key of a recipe
 };
 
 inline void describe(OptionVisitor& v, SamplingOptions& o) {

@@ -9,6 +9,7 @@
 #include "base/timer.h"
 #include "engine/decode_graph.h"
 #include "engine/free_memory.h"
+#include "engine/route_log.h"
 #include "engine/scheduling/scheduler.h"
 #include "engine/stop_rules.h"
 #include "engine/token_sampling.h"
@@ -74,15 +75,17 @@ void append_draws(const TokenDraws& draws, const StopRules& rules, Scheduler& sc
 #ifdef HONE_WITH_CUDA
 // Returns the tokens that were appended. What was drawn behind a stop string is dropped.
 int64_t append_rows(const std::vector<DecodedRow>& rows, const Step& step, const StopRules& rules,
-                    Scheduler& scheduler) {
+                    Scheduler& scheduler, RouteLog& routes) {
   int64_t appended = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     const int64_t index = step.items[i].sequence;
     bool goes_on = true;
-    for (size_t t = 0; goes_on && t < rows[i].tokens.size(); ++t, ++appended) {
+    size_t t = 0;
+    for (; goes_on && t < rows[i].tokens.size(); ++t, ++appended) {
       goes_on = append(index, rows[i].tokens[t], rows[i].logprobs[t], rows[i].sampled_logprobs[t],
                        rules, scheduler);
     }
+    routes.add(step.items[i], scheduler, rows[i].routes.data(), static_cast<int64_t>(t));
     if (goes_on) scheduler.appended(index);
   }
   return appended;
@@ -135,7 +138,7 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
                                                     const SampleProgress& progress) {
   const Timer timer;
   check(requests, options);
-  runner_.prepare(choose_blocks(requests, options));
+  runner_.prepare(choose_blocks(requests, options), options.record_routing);
   const std::vector<int64_t> stop_ids = all_stop_ids(model_->config(), options);
   const StopRules rules(stop_ids, model_->config().vocab_size, options.stop, options.min_tokens,
                         tokenizer_);
@@ -150,6 +153,9 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
     if (r.n > 0) scheduler.add(r.prompt, limits(r, options), r.key);
   }
 
+  RouteLog routes(options.record_routing
+                      ? model_->config().sparse_layers() * model_->config().experts.per_token
+                      : 0);
   TokenDraws draws;
   draws.forbidden = stop_ids;
   // Without end tokens there is nothing that must not be drawn.
@@ -170,11 +176,12 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
       runner_.copy_blocks(step.copies);
       const std::vector<DecodedRow>& rows = graphs_->run(step, scheduler);
       stats_.decode_seconds += compute.seconds();
-      drawn = append_rows(rows, step, rules, scheduler);
+      drawn = append_rows(rows, step, rules, scheduler, routes);
     } else
 #endif
     {
       const at::Tensor logits = runner_.run(step, scheduler);  // [items, V]
+      if (options.record_routing) routes.add(step, scheduler, runner_.routes());
       scheduler.computed();
       collect_draws(step, scheduler, min_tokens, draws);
       if (draws.size() > 0) draw_tokens(logits, options, draws);
@@ -199,7 +206,10 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
   int64_t next = 0;
   for (size_t r = 0; r < requests.size(); ++r) {
     for (int64_t i = 0; i < requests[r].n; ++i) {
-      results[r].push_back(to_completion(scheduler.sequence(next++), rules));
+      Completion c = to_completion(scheduler.sequence(next), rules);
+      if (!c.tokens.empty()) c.routes = routes.take(next, scheduler);
+      results[r].push_back(std::move(c));
+      ++next;
     }
   }
   stats_.preemptions += scheduler.preemptions();

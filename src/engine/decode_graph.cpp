@@ -337,9 +337,10 @@ const std::vector<DecodedRow>& DecodeGraphs::run(const Step& step, const Schedul
       row.logprobs.push_back(logprobs[at]);
       row.sampled_logprobs.push_back(sampled[at]);
       if (!options_.record_routing) continue;
+      const int64_t width = b.route_results.size(2) * b.route_results.size(3);
       const int16_t* routes = b.route_results.const_data_ptr<int16_t>() +
-                              (t * b.rows + static_cast<int64_t>(i)) * b.route_results.stride(1);
-      row.routes.insert(row.routes.end(), routes, routes + b.route_results.stride(1));
+                              (t * b.rows + static_cast<int64_t>(i)) * width;
+      row.routes.insert(row.routes.end(), routes, routes + width);
     }
   }
   return decoded_;

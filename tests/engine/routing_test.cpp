@@ -154,6 +154,16 @@ TEST_CASE("a model without experts has no routes to record") {
 }
 
 #ifdef HONE_WITH_CUDA
+TEST_CASE("on CUDA a model without experts has no routes to record") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  ModelConfig config = sparse_config(Router::softmax);
+  config.experts = {};
+  Transformer model(config, {at::Device(at::kCUDA, 0), at::kBFloat16, true});
+  model.initialize(5);
+  const auto results = Engine(model, nullptr).sample({{random_prompt(9, 1), 2, 3}}, recording(5));
+  CHECK(results[0][0].routes.empty());
+}
+
 TEST_CASE("on CUDA recorded experts come out of captured steps and of others") {
   if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
   const at::Device device(at::kCUDA, 0);

@@ -21,6 +21,8 @@ struct SamplingOptions {
   int64_t min_tokens = 0;
   std::vector<std::string> stop;
   std::vector<int64_t> stop_ids;
+  bool longest_first = false;   // the order in which sequences start: by limit, then by prompt
+  bool record_routing = false;  // Completion::routes; no key of a recipe
 };
 
 inline void describe(OptionVisitor& v, SamplingOptions& o) {
@@ -32,6 +34,9 @@ inline void describe(OptionVisitor& v, SamplingOptions& o) {
           "tokens before which no end token is drawn and no stop text ends a completion");
   v.value("stop", o.stop, "texts that end a completion");
   v.value("stop_ids", o.stop_ids, "token ids that end a completion, beside the model's own");
+  v.value("longest_first", o.longest_first,
+          "completions start in the order of their token limits (max_tokens, or what the model's "
+          "positions leave), then of their prompts, the longest first; changes no completion");
 }
 
 // Whether the distribution drawn from is more than the model's softmax at the temperature.

@@ -31,6 +31,11 @@ struct Completion {
   std::vector<float> sampled_logprobs;  // under the distribution it was drawn from
   std::string text;                     // without the end token and the stop string
   FinishReason finish_reason = FinishReason::length;
+  // The experts chosen when these tokens were sampled, where that was asked for, so that training
+  // can take them again (R3, arXiv 2510.11370): [P + tokens - 1][sparse layers][experts a token],
+  // of the prompt's P tokens and of all sampled ones but the last, which was no input. In the
+  // router's order. Empty where nothing was sampled.
+  std::vector<int16_t> routes;
 };
 
 // What became of one verification. Only `ok` and `no_answer` carry a number: a verifier that

@@ -209,10 +209,11 @@ struct Run {
 };
 
 // A whole call of the engine, as a user has it.
-Run sample_once(Engine& engine, const std::vector<SampleRequest>& requests, double temperature,
+Run sample_once(Engine& engine, const std::vector<SampleRequest>& requests, const Options& o,
                 const SampleProgress& progress = {}) {
   SamplingOptions sampling;
-  sampling.temperature = temperature;
+  sampling.temperature = o.temperature;
+  sampling.longest_first = o.longest_first;
   const EngineStats before = engine.stats();
   const std::clock_t cpu = std::clock();
   const Timer timer;
@@ -305,9 +306,7 @@ int run(const Options& given) {
   set_threads(o.place.threads);
   const double speed = copy_speed(device);
   const auto model = make_bench_model(o.shape, o.place, false);
-  Engine engine(
-      *model, nullptr,
-      {.max_running = o.batch, .longest_first = o.longest_first, .speculate = o.speculate});
+  Engine engine(*model, nullptr, {.max_running = o.batch, .speculate = o.speculate});
 
   std::vector<Run> runs;
   const auto tokens =
@@ -318,7 +317,7 @@ int run(const Options& given) {
   };
   while (call < o.warmup + o.runs) {
     const bool measured = call >= o.warmup;
-    const Run r = sample_once(engine, requests(), o.temperature);
+    const Run r = sample_once(engine, requests(), o);
     display.note(cat(measured ? "measured " : "warm-up  ", r.seconds, " s, ", tokens / r.seconds,
                      " tokens/s"));
     if (measured) runs.push_back(r);
@@ -327,8 +326,7 @@ int run(const Options& given) {
   if (o.profile) {
     const double mean = tokens / static_cast<double>(lengths.size());
     ProfiledSteps steps(engine, device, static_cast<int64_t>(mean / 2));
-    sample_once(engine, requests(), o.temperature,
-                [&](int64_t, int64_t, int64_t) { steps.look(); });
+    sample_once(engine, requests(), o, [&](int64_t, int64_t, int64_t) { steps.look(); });
     figures["profile"] = steps.result();
     std::fputs(profile_table(figures["profile"]).c_str(), stderr);
   }
@@ -353,7 +351,8 @@ void add_bench_decode(Command& bench) {
            "tokens of a completion; 0: 64 for bench-5m, else 512");
   c.flag("--tail", o.tail,
          "completions of log-normal length instead: median 300, 1 in 100 above 4096, at most 8192");
-  c.flag("--longest-first", o.longest_first, "the longest completions start first");
+  c.flag("--longest-first", o.longest_first,
+         "completions start in the order of their lengths, the longest first (with --tail)");
   c.option("--speculate", o.speculate,
            "most tokens guessed for a sequence where few run, and computed at once; 0: none");
   c.option("--temperature", o.temperature, "0 is greedy");

@@ -61,6 +61,8 @@ struct DecodeGraphs::Buffers {
       parameters, stop_ids, stop_count, step, tables;  // in `state`
   at::Tensor state, staging;                           // device, pinned host
   at::Tensor outputs, results;  // [3][kDecodeChunk][rows], device and pinned host
+  at::Tensor routes;            // [rows, sparse layers, experts a token], of one step
+  at::Tensor route_results;     // [kDecodeChunk, rows, ...], pinned host
   at::Tensor drawn;             // [rows] int64
   at::Tensor logprobs;          // [2][rows]
   at::Tensor workspace;         // of the draws
@@ -114,6 +116,18 @@ void DecodeGraphs::prepare(const KvCache& cache, const SamplingOptions& options,
   if (at != captured_with_) forget();
   captured_with_ = std::move(at);
   allocate(extent);
+  if (options.record_routing) allocate_routes();
+}
+
+// Beside the other buffers: graphs that do not record stay as they are.
+void DecodeGraphs::allocate_routes() {
+  Buffers& b = *buffers_;
+  if (b.routes.defined()) return;
+  const ModelConfig& c = model_->config();
+  const std::vector<int64_t> step{b.rows, c.sparse_layers(), c.experts.per_token};
+  b.routes = at::zeros(step, at::TensorOptions(at::kShort).device(model_->device()));
+  b.route_results = at::zeros({kDecodeChunk, step[0], step[1], step[2]},
+                              at::TensorOptions(at::kShort).pinned_memory(true));
 }
 
 void DecodeGraphs::allocate(const Extent& extent) {
@@ -215,7 +229,7 @@ void DecodeGraphs::upload(const Step& step, const Scheduler& scheduler, int64_t 
 void DecodeGraphs::launch(int64_t rows) {
   const at::NoGradGuard no_grad;
   Buffers& b = *buffers_;
-  Graph& g = *graphs_.at({rows, filtered_});
+  Graph& g = *graphs_.at({rows, filtered_, options_.record_routing});
   const auto stream = c10::cuda::getCurrentCUDAStream().stream();
   const k::HeadShape heads = attention_heads(model_->config());
   const int32_t slices = heads.kv_heads * ((heads.heads / heads.kv_heads + 15) / 16);
@@ -254,7 +268,7 @@ void DecodeGraphs::launch(int64_t rows) {
 }
 
 DecodeGraphs::Graph& DecodeGraphs::graph(int64_t rows) {
-  std::unique_ptr<Graph>& g = graphs_[{rows, filtered_}];
+  std::unique_ptr<Graph>& g = graphs_[{rows, filtered_, options_.record_routing}];
   if (g) return *g;
   Buffers& b = *buffers_;
   g = std::make_unique<Graph>();
@@ -267,6 +281,7 @@ DecodeGraphs::Graph& DecodeGraphs::graph(int64_t rows) {
   g->batch.slots = at::from_blob(b.device<int64_t>(b.slots), {rows}, longs);
   g->batch.cache = const_cast<KvCache*>(cache_);
   g->batch.decode = &g->step;
+  if (options_.record_routing) g->batch.routes = b.routes.narrow(0, 0, rows);
   // Once by itself, with empty rows: libraries set themselves up, nothing is written.
   const c10::cuda::CUDAStream side = c10::cuda::getStreamFromPool();
   c10::cuda::getCurrentCUDAStream().synchronize();
@@ -294,7 +309,12 @@ void DecodeGraphs::run(const Step& step, const Scheduler& scheduler,
   Graph& g = graph(rows);
   Buffers& b = *buffers_;
   upload(step, scheduler, rows);
-  for (int64_t i = 0; i < step.tokens; ++i) g.graph.replay();
+  for (int64_t i = 0; i < step.tokens; ++i) {
+    g.graph.replay();
+    if (options_.record_routing) {
+      b.route_results.select(0, i).narrow(0, 0, rows).copy_(g.batch.routes, /*non_blocking=*/true);
+    }
+  }
   // [3][kDecodeChunk * rows of the buffers], of which the first step.tokens * rows are filled.
   const int64_t used = step.tokens * rows, plane = kDecodeChunk * b.rows;
   const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
@@ -305,6 +325,8 @@ void DecodeGraphs::run(const Step& step, const Scheduler& scheduler,
   const int32_t* tokens = b.results.const_data_ptr<int32_t>();
   const auto* logprobs = reinterpret_cast<const float*>(tokens + plane);
   const auto* sampled = reinterpret_cast<const float*>(tokens + 2 * plane);
+  const int64_t width =
+      options_.record_routing ? b.route_results.size(2) * b.route_results.size(3) : 0;
   drawn.resize(step.items.size());
   int64_t row = 0;
   for (size_t i = 0; i < drawn.size(); ++i) {
@@ -315,6 +337,10 @@ void DecodeGraphs::run(const Step& step, const Scheduler& scheduler,
         const int64_t at = t * rows + row;
         if (tokens[at] < 0) break;
         drawn[i].add(tokens[at], logprobs[at], sampled[at]);
+        if (width == 0) continue;
+        const int16_t* routes =
+            b.route_results.const_data_ptr<int16_t>() + (t * b.rows + row) * width;
+        drawn[i].routes.insert(drawn[i].routes.end(), routes, routes + width);
       }
     }
   }

@@ -16,7 +16,7 @@ constexpr int64_t kDecodeChunk = 8;  // steps between two looks of the host, at 
 
 #include <map>
 #include <memory>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "engine/scheduling/scheduler.h"
@@ -54,6 +54,7 @@ class DecodeGraphs {
   struct Graph;
   struct Buffers;
   void allocate(const Extent& extent);
+  void allocate_routes();
   void forget();
   void upload(const Step& step, const Scheduler& scheduler, int64_t rows);
   void launch(int64_t rows);
@@ -67,7 +68,8 @@ class DecodeGraphs {
   std::unique_ptr<Buffers> buffers_;
   // What captured graphs hold addresses of beside the weights: the rotary table, the cache.
   std::vector<const void*> captured_with_;
-  std::map<std::pair<int64_t, bool>, std::unique_ptr<Graph>> graphs_;  // by rows, filtered
+  // By rows, filtered, with recorded routing.
+  std::map<std::tuple<int64_t, bool, bool>, std::unique_ptr<Graph>> graphs_;
   c10::MempoolId_t pool_;  // of all graphs: they run one after the other
 };
 

@@ -22,8 +22,7 @@ F* driver_call(const char* name) {
   return reinterpret_cast<F*>(call);
 }
 
-#define HONE_DRIVER_CALL(name) \
-  static const auto call_##name = driver_call<decltype(::name)>(#name)
+#define HONE_DRIVER_CALL(name) static const auto call_##name = driver_call<decltype(::name)>(#name)
 
 void check(CUresult result, const char* what) {
   if (result != CUDA_SUCCESS) {
@@ -80,9 +79,9 @@ void DevicePages::take() {
     made = call_cuMemCreate(&handle, size, &wanted, 0);
   }
   if (made == CUDA_ERROR_OUT_OF_MEMORY) {
-    throw RunError(cat("the key-value cache needs ", size_ >> 20, " MiB, but ",
-                       free_memory(device_) >> 20,
-                       " MiB of the GPU are free; lower prompts_per_step, group_size or max_tokens"));
+    throw RunError(
+        cat("the key-value cache needs ", size_ >> 20, " MiB, but ", free_memory(device_) >> 20,
+            " MiB of the GPU are free; lower prompts_per_step, group_size or max_tokens"));
   }
   check(made, "taking pages");
   handle_ = handle;

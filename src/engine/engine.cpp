@@ -9,6 +9,7 @@
 #include "base/timer.h"
 #include "engine/decode_graph.h"
 #include "engine/free_memory.h"
+#include "engine/route_log.h"
 #include "engine/scheduling/scheduler.h"
 #include "engine/speculation.h"
 #include "engine/stop_rules.h"
@@ -31,29 +32,31 @@ std::vector<int64_t> all_stop_ids(const ModelConfig& config, const SamplingOptio
 // row is a guess.
 constexpr double kRowCostCpu = 0.3, kRowCostCuda = 0.01, kLookCostCuda = 0.07;
 
-// One draw for each sequence of the step, of a decode step for each of its tokens; all completions
-// of a prompt that was just computed for the first time draw their first token from its one row.
+// One draw for each sequence that the step computed to its end, of a decode step for each of its
+// tokens; all completions of a prompt that was just computed for the first time draw their first
+// token from its one row.
 void collect_draws(const Step& step, const Scheduler& scheduler, int64_t min_tokens,
                    TokenDraws& draws) {
   draws.clear();
-  int64_t row = 0;  // of the logits
+  int64_t next_row = 0;  // of the logits
   for (const Step::Item& item : step.items) {
+    const int64_t row = next_row, rows = step.decode ? item.length : 1;
+    next_row += rows;
+    if (!step.decode && !scheduler.reaches_end(item)) continue;
     const PromptGroup& g = scheduler.group(item.group);
     const auto add = [&](int64_t index, int64_t ahead) {
       const Sequence& s = scheduler.sequence(index);
-      draws.add(row, index, g.key, s.sample, scheduler.length(s) + ahead,
+      draws.add(row + ahead, index, g.key, s.sample, scheduler.length(s) + ahead,
                 static_cast<int64_t>(s.generated.size()) + ahead < min_tokens);
     };
     if (item.sequence >= 0) {
-      const int64_t rows = step.decode ? item.length : 1;
-      for (int64_t ahead = 0; ahead < rows; ++ahead, ++row) add(item.sequence, ahead);
+      for (int64_t ahead = 0; ahead < rows; ++ahead) add(item.sequence, ahead);
       continue;
     }
     for (int64_t k = g.first_sequence; k < g.first_sequence + g.n; ++k) {
       const Sequence& s = scheduler.sequence(k);
       if (s.status == SequenceStatus::waiting && s.generated.empty()) add(k, 0);
     }
-    ++row;
   }
 }
 
@@ -79,8 +82,10 @@ void append_draws(const TokenDraws& draws, const StopRules& rules, Scheduler& sc
   }
 }
 
-// What was drawn for each item of a decode step.
-void gather(const TokenDraws& draws, const Step& step, std::vector<DrawnTokens>& drawn) {
+// What was drawn for each item of a decode step, and the experts of each row ([rows][width], where
+// they are recorded).
+void gather(const TokenDraws& draws, const Step& step, const int16_t* routes, size_t width,
+            std::vector<DrawnTokens>& drawn) {
   drawn.resize(step.items.size());
   size_t at = 0;
   for (size_t i = 0; i < drawn.size(); ++i) {
@@ -88,6 +93,10 @@ void gather(const TokenDraws& draws, const Step& step, std::vector<DrawnTokens>&
     for (int64_t row = 0; row < step.items[i].length; ++row, ++at) {
       drawn[i].add(static_cast<int32_t>(draws.tokens[at]), draws.logprobs[at],
                    draws.sampled_logprobs[at]);
+      if (width > 0) {
+        drawn[i].routes.insert(drawn[i].routes.end(), routes + at * width,
+                               routes + (at + 1) * width);
+      }
     }
   }
 }
@@ -98,13 +107,14 @@ struct Appended {
 
 // What was drawn behind a stop, or behind a draft's token that did not come true, is dropped.
 Appended append_decoded(const std::vector<DrawnTokens>& drawn, const Step& step,
-                        const StopRules& rules, Scheduler& scheduler) {
+                        const StopRules& rules, Scheduler& scheduler, RouteLog& routes) {
   Appended appended;
   for (size_t i = 0; i < drawn.size(); ++i) {
     const int64_t index = step.items[i].sequence;
     const std::vector<int32_t>& draft = scheduler.sequence(index).draft;
     bool goes_on = true, as_drafted = true;
-    for (size_t t = 0; goes_on && as_drafted && t < drawn[i].tokens.size(); ++t) {
+    size_t t = 0;
+    for (; goes_on && as_drafted && t < drawn[i].tokens.size(); ++t) {
       const int32_t token = drawn[i].tokens[t];
       goes_on = append(index, token, drawn[i].logprobs[t], drawn[i].sampled_logprobs[t], rules,
                        scheduler);
@@ -112,6 +122,7 @@ Appended append_decoded(const std::vector<DrawnTokens>& drawn, const Step& step,
       ++appended.tokens;
       appended.accepted += t < draft.size() && as_drafted;
     }
+    routes.add(step.items[i], scheduler, drawn[i].routes.data(), static_cast<int64_t>(t));
     if (goes_on) scheduler.appended(index);
   }
   return appended;
@@ -166,7 +177,7 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
                                                     const SampleProgress& progress) {
   const Timer timer;
   check(requests, options);
-  runner_.prepare(choose_blocks(requests, options));
+  runner_.prepare(choose_blocks(requests, options), options.record_routing);
   const std::vector<int64_t> stop_ids = all_stop_ids(model_->config(), options);
   const StopRules rules(stop_ids, model_->config().vocab_size, options.stop, options.min_tokens,
                         tokenizer_);
@@ -176,7 +187,7 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
                        .decode_tokens = on_device ? kDecodeChunk : 1,
                        .prefill_tokens = options_.prefill_tokens,
                        .prefill_seats = options_.prefill_seats,
-                       .longest_first = options_.longest_first});
+                       .longest_first = options.longest_first});
   for (const SampleRequest& r : requests) {
     if (r.n > 0) scheduler.add(r.prompt, limits(r, options), r.key);
   }
@@ -186,6 +197,10 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
                            .rows = options_.speculate_rows,
                            .row_cost = cpu ? kRowCostCpu : kRowCostCuda,
                            .look_cost = on_device ? kLookCostCuda : 0});
+  const int64_t route_width =
+      options.record_routing ? model_->config().sparse_layers() * model_->config().experts.per_token
+                             : 0;
+  RouteLog routes(route_width);
   TokenDraws draws;
   draws.forbidden = stop_ids;
   // Without end tokens there is nothing that must not be drawn.
@@ -210,13 +225,18 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
 #endif
     {
       const at::Tensor logits = runner_.run(step, scheduler);  // [rows, V]
+      if (route_width > 0 && !step.decode) routes.add(step, scheduler, runner_.routes());
       collect_draws(step, scheduler, min_tokens, draws);
       if (draws.size() > 0) draw_tokens(logits, options, draws);
-      if (step.decode) gather(draws, step, decoded);
+      if (step.decode) {
+        const at::Tensor recorded = route_width > 0 ? runner_.routes() : at::empty({0}, at::kShort);
+        gather(draws, step, recorded.const_data_ptr<int16_t>(), static_cast<size_t>(route_width),
+               decoded);
+      }
     }
     (step.decode ? stats_.decode_seconds : stats_.prefill_seconds) += compute.seconds();
     if (step.decode) {
-      const Appended appended = append_decoded(decoded, step, rules, scheduler);
+      const Appended appended = append_decoded(decoded, step, rules, scheduler, routes);
       speculation.learn(scheduler);
       sampled += appended.tokens;
       stats_.decode_steps += step.tokens;
@@ -239,7 +259,10 @@ std::vector<std::vector<Completion>> Engine::sample(const std::vector<SampleRequ
   int64_t next = 0;
   for (size_t r = 0; r < requests.size(); ++r) {
     for (int64_t i = 0; i < requests[r].n; ++i) {
-      results[r].push_back(to_completion(scheduler.sequence(next++), rules));
+      Completion c = to_completion(scheduler.sequence(next), rules);
+      if (!c.tokens.empty()) c.routes = routes.take(next, scheduler);
+      results[r].push_back(std::move(c));
+      ++next;
     }
   }
   stats_.preemptions += scheduler.preemptions();

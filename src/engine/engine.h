@@ -1,9 +1,9 @@
 // Engine: the Sampler on this process's own weights.
 //
 // Exact on the CPU, and on the GPU for an exact model (ModelPlace::exact): a completion and its
-// log-probabilities do not depend on what it was batched with, on max_running, on the size of the
-// cache, on drafts or on the number of threads, and the log-probabilities are bit for bit those
-// that the training forward pass gives.
+// log-probabilities do not depend on what it was batched with, on max_running, on prefill_tokens,
+// on the size of the cache, on drafts or on the number of threads, and the log-probabilities are
+// bit for bit those that the training forward pass gives.
 #pragma once
 
 #include <atomic>
@@ -28,9 +28,8 @@ struct EngineOptions {
   int64_t max_running = 0;     // sequences decoded together; 0: 256 on the CPU, 1024 on CUDA
   int64_t kv_blocks = 0;       // cache blocks of 16 tokens; 0: what a call needs, within memory
   double kv_memory = 0.5;      // share of the free memory that a cache sized by need may take
-  int64_t prefill_tokens = 0;  // tokens in a prefill pass; 0: 4096 on the CPU, 16384 on CUDA
+  int64_t prefill_tokens = 0;  // in a prefill pass at most; 0: 4096 on the CPU, 16384 on CUDA
   int64_t prefill_seats = 0;   // free seats worth a prefill pass; 0: 1 on the CPU, 8 on CUDA
-  bool longest_first = false;  // sequences start in the order of their limits, longest first
   // Where few sequences run, tokens that are guessed for each and computed beside its newest (see
   // speculation.h), at most kLongestDraft; 0: none. It pays where the text repeats itself or its
   // group's and the step is far from full; a large rollout has few such steps.

@@ -16,7 +16,8 @@ class DevicePages {};
 ModelRunner::ModelRunner(const Transformer& model) : model_(&model) {}
 ModelRunner::~ModelRunner() = default;
 
-void ModelRunner::prepare(int64_t blocks) {
+void ModelRunner::prepare(int64_t blocks, bool record_routing) {
+  record_routing_ = record_routing;
   batch_.sequences.clear();
   tenancies_.clear();
   const bool enough = cache_.blocks >= blocks;
@@ -127,6 +128,10 @@ void ModelRunner::build_batch(const Step& step, const Scheduler& scheduler) {
   batch_.slots = staging.select(0, 2);
   batch_.cache = &cache_;
   batch_.plan.reset();
+  const ModelConfig& c = model_->config();
+  batch_.routes = record_routing_ ? at::empty({rows, c.sparse_layers(), c.experts.per_token},
+                                              batch_.tokens.options().dtype(at::kShort))
+                                  : at::Tensor();
 }
 
 }  // namespace hone

@@ -179,6 +179,7 @@ void DrawnTokens::clear() {
   tokens.clear();
   logprobs.clear();
   sampled_logprobs.clear();
+  routes.clear();
 }
 
 void DrawnTokens::add(int32_t token, float logprob, float sampled_logprob) {

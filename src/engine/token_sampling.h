@@ -39,6 +39,7 @@ struct TokenDraws {
 struct DrawnTokens {
   std::vector<int32_t> tokens;
   std::vector<float> logprobs, sampled_logprobs;  // as in TokenDraws
+  std::vector<int16_t> routes;  // of the token that each was drawn behind; where they are recorded
 
   void clear();
   void add(int32_t token, float logprob, float sampled_logprob);

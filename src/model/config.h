@@ -78,6 +78,11 @@ struct ModelConfig {
   Json file;                                // config.json as it was read; null for a new shape
   std::map<std::string, std::string> more;  // a recipe's shape: further keys of config.json
 
+  int64_t sparse_layers() const {
+    int64_t count = 0;
+    for (int64_t layer = 0; layer < layers; ++layer) count += is_sparse(layer);
+    return count;
+  }
   bool is_sparse(int64_t layer) const {
     return experts.count > 0 && (sparse.empty() || sparse[static_cast<size_t>(layer)]);
   }

@@ -289,6 +289,7 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
     ids = choose(z, w.selection, o);
     weights = weights_of(z, ids, o).to(x.scalar_type());
   }
+  if (batch.routes.defined() && w.number >= 0) batch.routes.select(1, w.number).copy_(ids);
   const bool grouped = has_grouped_experts(config, x.scalar_type());
   const auto plan = std::make_shared<Dispatch>(dispatch(ids, o.count, !grouped));
   if (batch.routing) {

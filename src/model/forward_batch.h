@@ -67,6 +67,9 @@ struct ForwardBatch {
   const kernels::cuda::DecodeStep* decode = nullptr;
 
   RoutingRecord* routing = nullptr;  // filled in if given
+  // [T, sparse layers, experts a token] int16, on the model's device: filled in with the experts
+  // that routers choose, if defined; those of multi-token-prediction modules are left out.
+  at::Tensor routes;
 
   mutable std::shared_ptr<AttentionPlan> plan;  // made by the first layer that attends
 };

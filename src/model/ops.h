@@ -83,6 +83,7 @@ struct ExpertWeights {
   Parameter* router = nullptr;     // [E, C]
   Parameter* selection = nullptr;  // [E], added to the scores when choosing (sigmoid router)
   Parameter *gate_up = nullptr, *down = nullptr;  // a part for each expert: [2F, C], [C, F]
+  int64_t number = -1;  // of the sparse layer, from 0; -1: of a multi-token-prediction module
 };
 at::Tensor experts(const at::Tensor& x, const ExpertWeights& weights, const ModelConfig& config,
                    const ForwardBatch& batch);

@@ -150,8 +150,10 @@ Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : c
   check_exact(config, place);
   const ModelConfig& c = config_;
   embedding_ = weights_.add_matrix({{"model.embed_tokens.weight", {c.vocab_size}}}, c.hidden);
+  int64_t sparse = 0;
   for (int64_t layer = 0; layer < c.layers; ++layer) {
     blocks_.push_back(add_block(cat("model.layers.", layer, "."), c.is_sparse(layer)));
+    if (c.is_sparse(layer)) blocks_.back().experts.number = sparse++;
   }
   final_norm_ = weights_.add_vector({{"model.norm.weight", c.hidden}});
   head_ = c.tied_head ? embedding_

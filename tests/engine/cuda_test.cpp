@@ -152,6 +152,31 @@ TEST_CASE("exact on CUDA: a completion is the same in every schedule") {
   testing::run_random_schedules(*exact_model(true), 30, true);
 }
 
+TEST_CASE("exact on CUDA: a prompt in chunks gives the bits of a whole one") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  for (const bool second : {false, true}) {
+    const auto model = exact_model(second);
+    std::vector<SampleRequest> requests;
+    for (const int64_t length : {1900, 17, 700, 64}) {
+      requests.push_back({testing::random_prompt(length, static_cast<uint64_t>(length)), 4, 7});
+    }
+    const SamplingOptions sampling{.max_tokens = 100};
+    const auto expected = Engine(*model, nullptr).sample(requests, sampling);
+    for (const int64_t tokens : {33, 64, 500}) {
+      Engine engine(*model, nullptr, {.max_running = 10, .prefill_tokens = tokens});
+      const auto actual = engine.sample(requests, sampling);
+      CHECK(engine.stats().prefill_steps >= (1900 + 17 + 700 + 64) / tokens);
+      for (size_t r = 0; r < requests.size(); ++r) {
+        for (size_t i = 0; i < expected[r].size(); ++i) {
+          CAPTURE(second, tokens, r, i);
+          REQUIRE(actual[r][i].tokens == expected[r][i].tokens);
+          REQUIRE(actual[r][i].logprobs == expected[r][i].logprobs);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("exact on CUDA: log-probabilities are the trainer's bits") {
   if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
   for (const bool second : {false, true}) {
@@ -284,7 +309,7 @@ TEST_CASE("on CUDA latent attention samples as the training forward pass of the 
   const auto model = on_cuda(*host);
   const std::vector<SampleRequest> requests = latent_requests();
   for (int64_t blocks : {0, 25}) {
-    const auto results = Engine(*model, nullptr, {.kv_blocks = blocks})
+    const auto results = Engine(*model, nullptr, {.kv_blocks = blocks, .prefill_tokens = 100})
                              .sample(requests, {.temperature = 0.9, .max_tokens = 60});
     for (size_t r = 0; r < requests.size(); ++r) {
       const auto expected = testing::teacher_forced(*host, requests[r].prompt, results[r]);

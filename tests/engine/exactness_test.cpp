@@ -47,6 +47,12 @@ TEST_CASE("completions do not depend on seats, prefill limits, cache size or thr
     check_same(sample_with(*model, {.max_running = 1}, sampling), expected);
     check_same(sample_with(*model, {.max_running = 7, .prefill_tokens = 20}, sampling), expected);
     check_same(sample_with(*model, {.max_running = 5, .prefill_seats = 3}, sampling), expected);
+    for (const int64_t tokens : {1, 7, 16, 33}) {
+      check_same(sample_with(*model, {.prefill_tokens = tokens}, sampling), expected);
+      check_same(sample_with(*model, {.max_running = 6, .kv_blocks = 9, .prefill_tokens = tokens},
+                             sampling),
+                 expected);
+    }
     int64_t preemptions = 0;
     check_same(sample_with(*model, {.kv_blocks = 9}, sampling, &preemptions), expected);
     CHECK(preemptions > 0);
@@ -56,6 +62,32 @@ TEST_CASE("completions do not depend on seats, prefill limits, cache size or thr
     }
     kernels::set_num_threads(threads);
   }
+}
+
+TEST_CASE("a prompt of 32 thousand tokens is computed in chunks, to the same bits") {
+  ModelConfig c;
+  c.vocab_size = 97;
+  c.hidden = 16;
+  c.layers = 1;
+  c.heads = 1;
+  c.kv_heads = 1;
+  c.head_dim = 16;
+  c.intermediate = 24;
+  c.max_positions = 40000;
+  Transformer model(c, ModelPlace{});
+  model.initialize(3);
+  model.weights().master().mul_(20.0);
+  model.weights().weights_changed();
+  const std::vector<SampleRequest> requests{{random_prompt(32768, 1), 2, 5},
+                                            {random_prompt(100, 2), 3, 6}};
+  const SamplingOptions sampling{.max_tokens = 40};
+  Engine whole(model, nullptr, {.prefill_tokens = 40000});
+  const Results expected = whole.sample(requests, sampling);
+  CHECK(whole.stats().prefill_steps == 1);
+  Engine chunked(model, nullptr, {.prefill_tokens = 4096});
+  check_same(chunked.sample(requests, sampling), expected);
+  CHECK(chunked.stats().prefill_steps == 9);
+  CHECK(chunked.stats().prefill_tokens == 32768 + 100);
 }
 
 TEST_CASE("a request alone gives what it gives in a batch") {
@@ -79,12 +111,12 @@ TEST_CASE("the order in which sequences start changes nothing but the time") {
   for (SampleRequest& r : requests) {
     for (int64_t i = 0; i < r.n; ++i) r.limits.push_back(rng.between(1, 60));
   }
-  const SamplingOptions sampling{.max_tokens = 50, .min_tokens = 4};
+  SamplingOptions sampling{.max_tokens = 50, .min_tokens = 4};
   const Results expected = Engine(*model, nullptr).sample(requests, sampling);
   for (const int64_t seats : {1, 3, 256}) {
     for (const bool longest_first : {false, true}) {
-      Engine engine(*model, nullptr,
-                    {.max_running = seats, .kv_blocks = 16, .longest_first = longest_first});
+      sampling.longest_first = longest_first;
+      Engine engine(*model, nullptr, {.max_running = seats, .kv_blocks = 16});
       check_same(engine.sample(requests, sampling), expected);
     }
   }

@@ -51,7 +51,7 @@ inline RandomSchedules run_random_schedules(const Transformer& model, int count,
     options.max_running = rng.between(1, 12);
     options.prefill_tokens = rng.between(1, 200);
     options.prefill_seats = rng.between(1, 4);
-    options.longest_first = rng.chance(0.5);
+    sampling.longest_first = rng.chance(0.5);
     options.speculate = rng.between(0, 8);
     options.speculate_rows = rng.between(1, 40);
     options.abort = &abort;

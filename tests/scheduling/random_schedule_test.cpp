@@ -12,6 +12,7 @@ using testing::Simulation;
 
 struct Seen {
   int64_t preemptions = 0, aborted = 0, late = 0, sequences = 0, drafted = 0, accepted = 0;
+  int64_t chunks = 0;
 };
 
 // One schedule: groups that are there from the start or arrive while others run, limits of each
@@ -62,6 +63,7 @@ void run_schedule(uint64_t seed, Seen& seen) {
   seen.sequences += sim.scheduler.sequence_count();
   seen.drafted += sim.drafted;
   seen.accepted += sim.accepted;
+  seen.chunks += sim.unfinished_items;
 }
 
 }  // namespace
@@ -75,6 +77,7 @@ TEST_CASE("random schedules leak no block, lose no sequence and keep every histo
   CHECK(seen.late > 5000);
   CHECK(seen.drafted > 100000);
   CHECK(seen.accepted > 50000);
+  CHECK(seen.chunks > 5000);
 }
 
 }  // namespace hone

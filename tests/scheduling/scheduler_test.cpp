@@ -72,17 +72,102 @@ TEST_CASE("seats can be gathered before a prefill step") {
   CHECK(prefills(4) * 2 < prefills(1));
 }
 
-TEST_CASE("prefill steps keep to their limit, but a longer prompt goes alone") {
+TEST_CASE("prefill steps keep to their limit, and prompts go on where they stopped") {
   Simulation sim({.blocks = 2000, .max_running = 64, .prefill_tokens = 100});
-  sim.scheduler.add(make_prompt(40, 1), limits(1, 4), 0);
-  sim.scheduler.add(make_prompt(40, 2), limits(1, 4), 0);
-  sim.scheduler.add(make_prompt(40, 3), limits(1, 4), 0);
-  sim.scheduler.add(make_prompt(300, 4), limits(1, 4), 0);
-  CHECK(sim.scheduler.schedule().items.size() == 2);
-  Simulation again({.blocks = 2000, .max_running = 64, .prefill_tokens = 100});
-  again.scheduler.add(make_prompt(300, 4), limits(1, 4), 0);
-  CHECK(again.scheduler.schedule().items.size() == 1);
-  again.scheduler.computed();
+  for (const int64_t length : {40, 40, 40, 300}) {
+    sim.scheduler.add(make_prompt(length, static_cast<int32_t>(length)), limits(2, 40), 0);
+  }
+  using Part = std::pair<int64_t, int64_t>;  // begin and length
+  std::vector<std::vector<Part>> steps;
+  while (true) {
+    const Step& step = sim.scheduler.schedule();
+    if (step.decode) break;
+    steps.emplace_back();
+    for (const Step::Item& item : step.items) steps.back().push_back({item.begin, item.length});
+    for (const Step::Item& item : step.items) {
+      const PromptGroup& g = sim.scheduler.group(item.group);
+      if (!sim.scheduler.reaches_end(item)) continue;
+      for (int64_t i = 0; i < 2; ++i) {
+        sim.scheduler.sequence(g.first_sequence + i).generated.push_back(1);
+      }
+    }
+    sim.scheduler.computed();
+  }
+  CHECK(steps == std::vector<std::vector<Part>>{{{0, 40}, {0, 40}, {0, 20}},
+                                                {{20, 20}, {0, 80}},
+                                                {{80, 100}},
+                                                {{180, 100}},
+                                                {{280, 20}}});
+  CHECK(sim.scheduler.running() == 8);
+}
+
+TEST_CASE("sequences that run are decoded between the chunks of a long prompt") {
+  for (const int64_t decode_tokens : {1, 8}) {
+    Simulation sim(
+        {.blocks = 2000, .max_running = 8, .decode_tokens = decode_tokens, .prefill_tokens = 64});
+    sim.scheduler.add(make_prompt(20, 1), limits(3, 5000), 0);
+    sim.step();
+    for (int64_t i = 0; i < 3; ++i) REQUIRE(sim.planned_length(sim.scheduler.sequence(i)) > 100);
+    sim.step();
+    REQUIRE(sim.decode_sizes.size() == 1);
+    sim.scheduler.add(make_prompt(630, 2), limits(2, 50), 0);
+    const auto generated = [&] { return sim.scheduler.sequence(0).generated.size(); };
+    const size_t before = generated();
+    while (sim.scheduler.running() < 5) {
+      const int64_t prompt_items = sim.prompt_items;
+      const size_t decodes = sim.decode_sizes.size();
+      sim.step();
+      sim.step();
+      if (sim.scheduler.running() == 5) break;
+      REQUIRE(sim.prompt_items == prompt_items + 1);
+      REQUIRE(sim.decode_sizes.size() == decodes + 1);
+    }
+    CHECK(sim.prompt_items == 1 + 10);
+    CHECK(generated() == before + 10 * static_cast<size_t>(decode_tokens));
+    CHECK(sim.scheduler.preemptions() == 0);
+  }
+}
+
+TEST_CASE("a sequence that is computed again in chunks does not hold up the others") {
+  Simulation sim({.blocks = 46, .max_running = 8, .prefill_tokens = 32});
+  sim.scheduler.add(make_prompt(32, 1), limits(6, 600), 0);
+  sim.run();
+  CHECK(sim.scheduler.preemptions() > 0);
+  CHECK(sim.unfinished_items > 2);  // the prompt fits into one step
+}
+
+TEST_CASE("a prompt of which a part is computed gives its blocks back to those that run") {
+  Simulation sim({.blocks = 45, .max_running = 8, .prefill_tokens = 8});
+  sim.scheduler.add(make_prompt(16, 1), limits(1, 600), 0);
+  REQUIRE(sim.planned_length(sim.scheduler.sequence(0)) > 300);
+  while (sim.scheduler.sequence(0).generated.size() < 100) sim.step();
+  sim.scheduler.add(make_prompt(560, 2), limits(1, 60), 0);
+  int64_t most = 0;
+  bool gave_back = false;
+  while (sim.step()) {
+    const PromptGroup& g = sim.scheduler.group(1);
+    gave_back |= g.cached < most && !g.resident() && sim.scheduler.unfinished() == 2;
+    most = std::max(most, g.cached);
+  }
+  CHECK(gave_back);
+  CHECK(most == 560);
+  CHECK(sim.scheduler.preemptions() == 0);
+  sim.check_end();
+}
+
+TEST_CASE("sequences of a prompt of which a part is computed can be aborted") {
+  Scheduler scheduler({.blocks = 40, .max_running = 3, .prefill_tokens = 30});
+  scheduler.add(make_prompt(100, 1), limits(2, 10), 0);
+  for (int i = 0; i < 2; ++i) {
+    scheduler.schedule();
+    scheduler.computed();
+  }
+  CHECK(scheduler.group(0).cached == 60);
+  scheduler.finish(0, FinishReason::abort);
+  CHECK(scheduler.blocks().free_count() == 33);
+  scheduler.finish(1, FinishReason::abort);
+  CHECK(scheduler.blocks().free_count() == 40);
+  CHECK(scheduler.schedule().items.empty());
 }
 
 TEST_CASE("a prompt that cannot fit is refused in words") {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -35,7 +36,10 @@ class Simulation {
     copy(step);
     if (step.decode) give_drafts(step);
     check_limits(step);
-    for (const Step::Item& item : step.items) write(item);
+    for (const Step::Item& item : step.items) {
+      check_follows(item);
+      write(item);
+    }
     REQUIRE(step.tokens <= (step.decode ? options_.decode_tokens : 1));
     if (!step.decode) {
       scheduler.computed();
@@ -72,6 +76,7 @@ class Simulation {
   Scheduler scheduler;
   double drafts = 0;  // chance that a sequence is given one in a decode step
   int64_t steps = 0, computed_tokens = 0, prompt_items = 0, drafted = 0, accepted = 0;
+  int64_t unfinished_items = 0;
   std::vector<int64_t> decode_sizes;
 
  private:
@@ -127,12 +132,50 @@ class Simulation {
     REQUIRE(scheduler.running() <= options_.max_running);
     if (step.decode) {
       decode_sizes.push_back(static_cast<int64_t>(step.items.size()));
-      REQUIRE(decode_sizes.back() == scheduler.running());
       if (drafts == 0) REQUIRE(rows == decode_sizes.back());
-    } else if (step.items.size() > 1) {
+      REQUIRE(decode_sizes.back() == ready());
+      decoding_ = true;
+      since_decode_ = 0;
+    } else {
       REQUIRE(rows <= options_.prefill_tokens);
+      decoding_ = decoding_ && ready() > 0;
+      since_decode_ = decoding_ ? since_decode_ + rows : 0;
+      REQUIRE(since_decode_ <= options_.prefill_tokens);
     }
     computed_tokens += rows;
+  }
+
+  // Running sequences of which only the newest token is not in the cache.
+  int64_t ready() const {
+    int64_t count = 0;
+    for (int64_t i = 0; i < scheduler.sequence_count(); ++i) {
+      const Sequence& s = scheduler.sequence(i);
+      count += s.status == SequenceStatus::running && scheduler.length(s) - s.cached == 1;
+    }
+    return count;
+  }
+
+  // Each token is computed once while its owner holds blocks: an item begins where the one before
+  // ended, or where the blocks that its owner was given end to be filled.
+  void check_follows(const Step::Item& item) {
+    unfinished_items += !scheduler.reaches_end(item);
+    const PromptGroup& g = scheduler.group(item.group);
+    if (item.sequence < 0) {
+      Written& prompt = prompts_[item.group];
+      REQUIRE(item.begin == prompt.tokens);
+      prompt.tokens += item.length;
+      REQUIRE(prompt.tokens <= g.length());
+      return;
+    }
+    const Sequence& s = scheduler.sequence(item.sequence);
+    Written& own = sequences_[item.sequence];
+    if (own.tenancy != s.tenancy) {
+      const int64_t full = g.length() / kCacheBlockTokens * kCacheBlockTokens;
+      REQUIRE((item.begin == full || item.begin == g.length()));
+    } else {
+      REQUIRE(item.begin == own.tokens);
+    }
+    own = {s.tenancy, item.begin + item.length};
   }
 
   // Writes the item's tokens, then reads its whole history back.
@@ -162,6 +205,7 @@ class Simulation {
   }
 
   void draw(const Step::Item& item) {
+    if (!scheduler.reaches_end(item)) return;
     if (item.sequence >= 0) return append(item.sequence);
     const PromptGroup& g = scheduler.group(item.group);
     for (int64_t i = 0; i < g.n; ++i) {
@@ -184,7 +228,9 @@ class Simulation {
       }
     }
     for (const Step::Item& item : step.items) {
-      if (running(item)) scheduler.appended(item.sequence);
+      if (!running(item)) continue;
+      scheduler.appended(item.sequence);
+      sequences_[item.sequence].tokens = scheduler.sequence(item.sequence).cached;
     }
   }
 
@@ -209,13 +255,14 @@ class Simulation {
     }
   }
 
-  void check_references() const {
+  void check_references() {
     std::vector<int32_t> held(static_cast<size_t>(scheduler.blocks().total()), 0);
     const auto hold = [&](int32_t block) { ++held[static_cast<size_t>(block)]; };
     for (int64_t i = 0; i < scheduler.group_count(); ++i) {
       const PromptGroup& g = scheduler.group(i);
       for (int32_t block : g.blocks) hold(block);
       if (g.tail >= 0) hold(g.tail);
+      if (!g.holds_blocks()) prompts_[i].tokens = 0;
     }
     for (int64_t i = 0; i < scheduler.sequence_count(); ++i) {
       const Sequence& s = scheduler.sequence(i);
@@ -229,9 +276,17 @@ class Simulation {
     REQUIRE(scheduler.blocks().free_count() == std::count(held.begin(), held.end(), 0));
   }
 
+  struct Written {
+    uint64_t tenancy = 0;
+    int64_t tokens = 0;
+  };
+
   SchedulerOptions options_;
   std::vector<uint64_t> slots_;
-  Rng rng_{5};  // of the drafts
+  Rng rng_{5};                                      // of the drafts
+  std::map<int64_t, Written> prompts_, sequences_;  // what `write` saw of them
+  bool decoding_ = false;     // since a decode step some sequence was ready for another
+  int64_t since_decode_ = 0;  // tokens of prefill steps
 };
 
 inline std::vector<int32_t> make_prompt(int64_t length, int32_t first) {

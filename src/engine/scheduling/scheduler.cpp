@@ -56,6 +56,11 @@ int32_t Scheduler::token(const Sequence& s, int64_t position) const {
   return behind < s.generated.size() ? s.generated[behind] : s.draft[behind - s.generated.size()];
 }
 
+bool Scheduler::reaches_end(const Step::Item& item) const {
+  return item.begin + item.length ==
+         (item.sequence >= 0 ? length(sequence(item.sequence)) : group(item.group).length());
+}
+
 const Step& Scheduler::schedule() {
   for (const Step::Item& item : step_.items) {
     if (item.sequence >= 0) sequence(item.sequence).draft.clear();
@@ -69,9 +74,16 @@ const Step& Scheduler::schedule() {
   if (unfinished_ == 0) return step_;
   if (unsorted_) sort_waiting();
   start_waiting();
-  plan_prompts();
+  decoding_ = decoding_ && std::any_of(running_.begin(), running_.end(),
+                                       [this](int64_t i) { return can_decode(sequence(i)); });
+  if (!decoding_) prefill_left_ = options_.prefill_tokens;
   plan_resumed();
+  plan_prompts();
   if (step_.items.empty()) plan_decode();
+  if (step_.items.empty()) {  // who could decode gave its blocks back to those computed again
+    prefill_left_ = options_.prefill_tokens;
+    plan_resumed();
+  }
   HONE_CHECK(!step_.items.empty());
   return step_;
 }
@@ -100,7 +112,7 @@ void Scheduler::computed() {
     if (item.sequence >= 0) {
       sequence(item.sequence).cached = item.begin + item.length;
     } else {
-      groups_[static_cast<size_t>(item.group)].resident = true;
+      groups_[static_cast<size_t>(item.group)].cached = item.begin + item.length;
     }
   }
 }
@@ -151,7 +163,7 @@ void Scheduler::start_waiting() {
 bool Scheduler::start(int64_t index) {
   Sequence& s = sequence(index);
   PromptGroup& g = group_of(s);
-  if (!g.resident) return false;
+  if (!g.resident()) return false;
   const int64_t own = blocks_for(length(s)) - static_cast<int64_t>(g.blocks.size());
   // Each running sequence will ask for a block within the next kCacheBlockTokens steps; to start
   // one more at their cost would only pre-empt it soon.
@@ -193,60 +205,64 @@ bool Scheduler::start(int64_t index) {
 // ---- what the step computes
 // ----------------------------------------------------------------------
 
-// Prompts of waiting sequences, in order, as many as there are seats for their completions.
-void Scheduler::plan_prompts() {
-  int64_t seats = options_.max_running - running_count_;
-  if (running_count_ > 0 && seats < options_.prefill_seats) return;
-  int64_t tokens = 0;
-  for (size_t i = 0; i < waiting_.size() && seats > 0; ++i) {
-    const Sequence& s = sequence(waiting_[i]);
-    if (s.status == SequenceStatus::finished) continue;
-    PromptGroup& g = group_of(s);
-    if (g.resident) return;  // it waits for blocks; later prompts would take them away
-    --seats;
-    const bool planned = !g.blocks.empty() || g.tail >= 0;
-    if (planned) continue;
-    if (!step_.items.empty() && tokens + g.length() > options_.prefill_tokens) return;
-    // Room for the prompt and for one of its completions to start.
-    const int64_t need = blocks_for(g.length());
-    const int64_t beside = blocks_for(length(s) + 1) - g.length() / kCacheBlockTokens;
-    const int64_t busy = running_count_ + static_cast<int64_t>(step_.items.size());
-    if (busy == 0) {
-      while (blocks_.free_count() < need && (drop_idle_group(s.group) || drop_tail())) {
-      }
-    } else if (blocks_.free_count() < need + beside + busy) {
-      return;
-    }
-    for (int64_t b = 0; b < g.length() / kCacheBlockTokens; ++b) {
-      g.blocks.push_back(blocks_.allocate());
-    }
-    if (g.length() % kCacheBlockTokens) g.tail = blocks_.allocate();
-    step_.items.push_back({s.group, -1, 0, g.length()});
-    tokens += g.length();
+// Running sequences that must compute more than their newest token: those that lost their blocks.
+void Scheduler::plan_resumed() {
+  for (const int64_t index : running_) {
+    const Sequence& s = sequence(index);
+    if (prefill_left_ == 0) return;
+    if (!can_decode(s)) add_item(s.group, index, s.cached, length(s));
   }
 }
 
-// Running sequences that must compute more than their newest token: those that lost their blocks.
-void Scheduler::plan_resumed() {
-  int64_t tokens = 0;
-  for (const Step::Item& item : step_.items) tokens += item.length;
-  for (int64_t index : running_) {
-    const Sequence& s = sequence(index);
-    const int64_t rows = length(s) - s.cached;
-    if (rows <= 1) continue;
-    if (!step_.items.empty() && tokens + rows > options_.prefill_tokens) return;
-    step_.items.push_back({s.group, index, s.cached, rows});
-    tokens += rows;
+// Prompts of waiting sequences, in order, as many as there are seats for their completions.
+void Scheduler::plan_prompts() {
+  int64_t seats = options_.max_running - running_count_;
+  const bool worth_beginning = running_count_ == 0 || seats >= options_.prefill_seats;
+  for (size_t i = 0; i < waiting_.size() && seats > 0 && prefill_left_ > 0; ++i) {
+    const Sequence& s = sequence(waiting_[i]);
+    if (s.status == SequenceStatus::finished) continue;
+    PromptGroup& g = group_of(s);
+    if (g.resident()) return;  // it waits for blocks; later prompts would take them away
+    --seats;
+    if (g.planned > g.cached) continue;  // for another of its completions
+    if (!g.holds_blocks() && (!worth_beginning || !give_blocks(s, g))) return;
+    add_item(s.group, -1, g.cached, g.length());
+    g.planned = g.cached + step_.items.back().length;
   }
+}
+
+// Room for all of the prompt, if it is there for one of its completions to start, too.
+bool Scheduler::give_blocks(const Sequence& s, PromptGroup& g) {
+  const int64_t need = blocks_for(g.length());
+  const int64_t beside = blocks_for(length(s) + 1) - g.length() / kCacheBlockTokens;
+  const int64_t busy = running_count_ + static_cast<int64_t>(step_.items.size());
+  if (busy == 0) {
+    while (blocks_.free_count() < need && (drop_idle_group(s.group) || drop_tail())) {
+    }
+  } else if (blocks_.free_count() < need + beside + busy) {
+    return false;
+  }
+  for (int64_t b = 0; b < g.length() / kCacheBlockTokens; ++b) {
+    g.blocks.push_back(blocks_.allocate());
+  }
+  if (g.length() % kCacheBlockTokens) g.tail = blocks_.allocate();
+  return true;
+}
+
+// As much of [begin, end) as there is room for.
+void Scheduler::add_item(int64_t group, int64_t sequence, int64_t begin, int64_t end) {
+  const int64_t length = std::min(end - begin, prefill_left_);
+  step_.items.push_back({group, sequence, begin, length});
+  prefill_left_ -= length;
 }
 
 void Scheduler::plan_decode() {
   for (size_t i = 0; i < running_.size(); ++i) {  // shrinks at its end while we go
     Sequence& s = sequence(running_[i]);
+    if (!can_decode(s)) continue;
     const int64_t input = length(s) - 1;  // position of the token that is fed
     const int64_t left = s.max_tokens - static_cast<int64_t>(s.generated.size());
     const int64_t drawn = std::min(options_.decode_tokens, left);
-    step_.tokens = std::max(step_.tokens, drawn);
     while (s.status == SequenceStatus::running &&
            blocks_for(input + drawn) > static_cast<int64_t>(s.blocks.size())) {
       while (blocks_.free_count() == 0 && s.status == SequenceStatus::running) {
@@ -256,8 +272,10 @@ void Scheduler::plan_decode() {
     }
     if (s.status != SequenceStatus::running) break;  // it was the newest itself
     step_.items.push_back({s.group, running_[i], input, 1});
+    step_.tokens = std::max(step_.tokens, drawn);
   }
-  step_.decode = true;
+  step_.decode = decoding_ = !step_.items.empty();
+  prefill_left_ = options_.prefill_tokens;
 }
 
 // ---- getting blocks back
@@ -281,7 +299,7 @@ bool Scheduler::drop_idle_group(int64_t keep) {
     const Sequence& s = sequence(*it);
     PromptGroup& g = group_of(s);
     if (s.status == SequenceStatus::finished || s.group == keep) continue;
-    if (!g.resident || g.running > 0) continue;
+    if (!g.holds_blocks() || g.running > 0) continue;
     release_prompt(g);
     return true;
   }
@@ -291,7 +309,7 @@ bool Scheduler::drop_idle_group(int64_t keep) {
 bool Scheduler::drop_tail() {
   for (auto it = waiting_.rbegin(); it != waiting_.rend(); ++it) {
     PromptGroup& g = group_of(sequence(*it));
-    if (!g.resident || g.tail < 0) continue;
+    if (!g.resident() || g.tail < 0) continue;
     release_tail(g);
     return true;
   }
@@ -325,7 +343,7 @@ void Scheduler::release_prompt(PromptGroup& g) {
   release_tail(g);
   for (int32_t block : g.blocks) blocks_.release(block);
   g.blocks.clear();
-  g.resident = false;
+  g.cached = g.planned = 0;
 }
 
 }  // namespace hone

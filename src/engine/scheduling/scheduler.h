@@ -5,9 +5,12 @@
 // copy of the partial last one (the last completion to start takes the original). When blocks run
 // out, the sequence that started last gives its blocks back and is computed again later.
 //
-// A step is either a prefill (prompts, or sequences that are computed again) or a decode (a token,
-// or several one after the other, of every running sequence; or its newest token and guesses at
-// those behind it, side by side). Nothing here affects what a sequence's tokens will be. One
+// A step is either a prefill (prompts, or sequences that are computed again; what is longer than
+// the step has room for is computed in chunks) or a decode (a token, or several one after the
+// other, of every running sequence but those that are being computed again; or its newest token and
+// guesses at those behind it, side by side). Free seats are filled before the first decode step;
+// from then on at most prefill_tokens tokens are computed between two decode steps, so that a long
+// prompt does not hold up the others. Nothing here affects what a sequence's tokens will be. One
 // thread.
 #pragma once
 
@@ -25,14 +28,14 @@ struct SchedulerOptions {
   int64_t blocks = 0;             // of kCacheBlockTokens tokens
   int64_t max_running = 256;      // sequences in a decode step
   int64_t decode_tokens = 1;      // of each sequence in a decode step; blocks are there for all
-  int64_t prefill_tokens = 4096;  // in a prefill step, unless one sequence alone is longer
-  int64_t prefill_seats = 1;      // free seats that are worth a prefill step
+  int64_t prefill_tokens = 4096;  // in a prefill step at most
+  int64_t prefill_seats = 1;      // free seats that are worth a prefill step for new prompts
   bool longest_first = false;     // by limit, then by prompt; else in the order of `add`
 };
 
 struct Step {
   // Tokens [begin, begin + length) of a sequence, or of a prompt where sequence is -1. Earlier
-  // tokens are in the cache.
+  // tokens are in the cache; later ones may be left for another step (Scheduler::reaches_end).
   struct Item {
     int64_t group, sequence, begin, length;
   };
@@ -81,6 +84,8 @@ class Scheduler {
   int64_t length(const Sequence& s) const;  // prompt and generated
   // Of the prompt, of what was generated, or of the draft behind it.
   int32_t token(const Sequence& s, int64_t position) const;
+  // Whether the item's last token is the newest, from which the next one is drawn.
+  bool reaches_end(const Step::Item& item) const;
   int64_t unfinished() const { return unfinished_; }
   int64_t running() const { return running_count_; }
   int64_t preemptions() const { return preemptions_; }
@@ -91,8 +96,11 @@ class Scheduler {
   void sort_waiting();
   void start_waiting();
   bool start(int64_t index);
-  void plan_prompts();
+  bool can_decode(const Sequence& s) const { return length(s) - s.cached <= 1; }
   void plan_resumed();
+  void plan_prompts();
+  bool give_blocks(const Sequence& s, PromptGroup& g);
+  void add_item(int64_t group, int64_t sequence, int64_t begin, int64_t end);
   void plan_decode();
   bool reclaim_for_decode();
   bool drop_idle_group(int64_t keep);
@@ -112,6 +120,8 @@ class Scheduler {
   int64_t running_count_ = 0;
   int64_t unfinished_ = 0;
   int64_t preemptions_ = 0;
+  bool decoding_ = false;     // a decode step was made and there are sequences for another
+  int64_t prefill_left_ = 0;  // tokens that may be computed before the next decode step
   uint64_t tenancies_ = 0;
   Step step_;
 };

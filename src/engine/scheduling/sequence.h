@@ -41,19 +41,23 @@ struct Sequence {
 };
 
 // A prompt and its n completions, which are sequences [first_sequence, first_sequence + n).
-// The prompt is computed once; while it is resident, completions start from its blocks.
+// The prompt is computed once, perhaps in several steps; while all of it is in the cache,
+// completions start from its blocks.
 struct PromptGroup {
   std::vector<int32_t> prompt;  // [P]
   uint64_t key = 0;
   int64_t first_sequence = 0;
   int64_t n = 0;
 
-  bool resident = false;
+  int64_t cached = 0;                // tokens of the prompt that are in the cache
+  int64_t planned = 0;               // once the step that was scheduled last is computed
   std::vector<int32_t> blocks;       // full blocks of the prompt, floor(P / 16)
   int32_t tail = -1;                 // block of the last P mod 16 tokens; -1: none or given away
   int64_t waiting = 0, running = 0;  // completions in these states
 
   int64_t length() const { return static_cast<int64_t>(prompt.size()); }
+  bool resident() const { return cached == length(); }
+  bool holds_blocks() const { return !blocks.empty() || tail >= 0; }
 };
 
 }  // namespace hone

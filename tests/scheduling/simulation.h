@@ -38,6 +38,7 @@ class Simulation {
     check_limits(step);
     for (const Step::Item& item : step.items) {
       check_follows(item);
+      unfinished_items += !step.decode && !scheduler.reaches_end(item);
       write(item);
     }
     REQUIRE(step.tokens <= (step.decode ? options_.decode_tokens : 1));
@@ -75,8 +76,8 @@ class Simulation {
 
   Scheduler scheduler;
   double drafts = 0;  // chance that a sequence is given one in a decode step
-  int64_t steps = 0, computed_tokens = 0, prompt_items = 0, drafted = 0, accepted = 0;
-  int64_t unfinished_items = 0;
+  int64_t steps = 0, computed_tokens = 0, prompt_items = 0, unfinished_items = 0, drafted = 0,
+          accepted = 0;
   std::vector<int64_t> decode_sizes;
 
  private:
@@ -132,8 +133,8 @@ class Simulation {
     REQUIRE(scheduler.running() <= options_.max_running);
     if (step.decode) {
       decode_sizes.push_back(static_cast<int64_t>(step.items.size()));
-      if (drafts == 0) REQUIRE(rows == decode_sizes.back());
       REQUIRE(decode_sizes.back() == ready());
+      if (drafts == 0) REQUIRE(rows == decode_sizes.back());
       decoding_ = true;
       since_decode_ = 0;
     } else {
@@ -158,7 +159,6 @@ class Simulation {
   // Each token is computed once while its owner holds blocks: an item begins where the one before
   // ended, or where the blocks that its owner was given end to be filled.
   void check_follows(const Step::Item& item) {
-    unfinished_items += !scheduler.reaches_end(item);
     const PromptGroup& g = scheduler.group(item.group);
     if (item.sequence < 0) {
       Written& prompt = prompts_[item.group];
@@ -228,10 +228,13 @@ class Simulation {
       }
     }
     for (const Step::Item& item : step.items) {
-      if (!running(item)) continue;
-      scheduler.appended(item.sequence);
-      sequences_[item.sequence].tokens = scheduler.sequence(item.sequence).cached;
+      if (running(item)) goes_on(item.sequence);
     }
+  }
+
+  void goes_on(int64_t index) {
+    scheduler.appended(index);
+    sequences_[index].tokens = scheduler.sequence(index).cached;
   }
 
   // A token behind each of the item's, up to the first that is not as drafted.
@@ -243,7 +246,7 @@ class Simulation {
       if (s.generated.back() != s.draft[static_cast<size_t>(t)]) break;
       ++accepted;
     }
-    if (s.status == SequenceStatus::running) scheduler.appended(item.sequence);
+    if (s.status == SequenceStatus::running) goes_on(item.sequence);
   }
 
   void append(int64_t index) {
@@ -283,10 +286,10 @@ class Simulation {
 
   SchedulerOptions options_;
   std::vector<uint64_t> slots_;
-  Rng rng_{5};                                      // of the drafts
   std::map<int64_t, Written> prompts_, sequences_;  // what `write` saw of them
   bool decoding_ = false;     // since a decode step some sequence was ready for another
   int64_t since_decode_ = 0;  // tokens of prefill steps
+  Rng rng_{5};                // of the drafts
 };
 
 inline std::vector<int32_t> make_prompt(int64_t length, int32_t first) {

@@ -53,8 +53,10 @@ DevicePages::DevicePages(c10::Device device, int64_t bytes) : device_(device) {
   check(call_cuMemAddressReserve(&address, static_cast<size_t>(size_), 0, 0, 0),
         "reserving addresses");
   address_ = address;
-  bytes_ = at::from_blob(reinterpret_cast<void*>(address), {size_},
-                         at::TensorOptions().device(device).dtype(at::kByte));
+  bytes_ = at::for_blob(reinterpret_cast<void*>(address), {size_})
+               .options(at::TensorOptions().device(device).dtype(at::kByte))
+               .target_device(device)  // not asked of the pointer, which has no page yet
+               .make_tensor();
   take();
 }
 

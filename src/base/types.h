@@ -35,7 +35,7 @@ struct Completion {
   // can take them again (R3, arXiv 2510.11370): [P + tokens - 1][sparse layers][experts a token],
   // of the prompt's P tokens and of all sampled ones but the last, which was no input. In the
   // router's order. Empty where nothing was sampled.
-  std::vector<int16_t> routes;
+  std::vector<int16_t> routes{};
 };
 
 // What became of one verification. Only `ok` and `no_answer` carry a number: a verifier that

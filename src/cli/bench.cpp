@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 #include <map>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -15,6 +16,7 @@
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "engine/engine.h"
+#include "engine/free_memory.h"
 #include "kernels/cpu_kernels.h"
 #include "train/advantage.h"
 #include "train/run.h"
@@ -29,6 +31,7 @@ struct Options {
   std::string shape = "bench-5m";
   int64_t prompts = 16, group = 16, prompt_tokens = 32, new_tokens = 64;
   int64_t documents = 64, document_tokens = 128;
+  int64_t micro_batch_tokens = 16384;
   ModelOptions place;
   OutputOptions output;
 };
@@ -54,10 +57,11 @@ void lap(Phases& phases, const char* name, Timer& timer) {
   timer.restart();
 }
 
-// GPU work is waited for inside a round: each ends with figures read back by the host.
+// GPU work is waited for inside a round: each ends with figures read back by the host. `trained`:
+// lengths of the sequences of an update, which is the phase of that name.
 template <class Round>
 Json measure(const Options& o, const char* name, const Transformer& model, int64_t tokens,
-             const Round& round) {
+             const std::vector<int64_t>& trained, const Round& round) {
   Display display(begin_output(o.output));
   std::map<std::string, std::vector<double>> times;
   std::vector<std::string> order;
@@ -79,6 +83,8 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
   for (const std::string& phase : order) {
     if (phase != "seconds" && phase != "cpu_seconds") by_phase[phase] = median(times[phase]);
   }
+  const double flops = training_flops(model.config(), trained) / median(times["update"]);
+  const double peak = product_peak(model.device(), model.dtype());
   return {{"bench", name},
           {"shape", o.shape},
           {"parameters", model.config().parameter_count()},
@@ -91,7 +97,16 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
           {"cpu_seconds", median(times["cpu_seconds"])},
           {"tokens", tokens},
           {"tokens_per_second", static_cast<double>(tokens) / seconds},
-          {"phases", by_phase}};
+          {"phases", by_phase},
+          {"exact", model.exact()},
+          {"micro_batch_tokens", o.micro_batch_tokens},
+          {"update_tokens_per_second",
+           static_cast<double>(std::accumulate(trained.begin(), trained.end(), int64_t{0})) /
+               median(times["update"])},
+          {"update_flops_per_second", flops},
+          {"product_flops_per_second", peak},
+          {"mfu", peak > 0 ? Json(flops / peak) : Json(nullptr)},
+          {"peak_memory", peak_memory(model.device())}};
 }
 
 // The share of even ids: cheap, and different for every completion.
@@ -105,7 +120,7 @@ int step(const Options& o) {
   const auto model = make_bench_model(o.shape, o.place, true);
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
-  Trainer trainer(*model, optimizer, {});
+  Trainer trainer(*model, optimizer, {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}});
   Engine engine(*model, nullptr);
   SamplingOptions sampling;
   sampling.max_tokens = o.new_tokens;
@@ -144,7 +159,9 @@ int step(const Options& o) {
     lap(phases, "update", timer);
     return phases;
   };
-  Json figures = measure(o, "step", *model, o.prompts * o.group * o.new_tokens, round);
+  const std::vector<int64_t> lengths(static_cast<size_t>(o.prompts * o.group),
+                                     o.prompt_tokens + o.new_tokens);
+  Json figures = measure(o, "step", *model, o.prompts * o.group * o.new_tokens, lengths, round);
   figures["logp_diff_max"] = difference;
   print_line(to_line(figures));
   return 0;
@@ -154,9 +171,10 @@ int train(const Options& o) {
   const auto model = make_bench_model(o.shape, o.place, true);
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
-  Trainer trainer(*model, optimizer, {});
+  Trainer trainer(*model, optimizer, {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}});
+  const std::vector<int64_t> lengths(static_cast<size_t>(o.documents), o.document_tokens);
   const int64_t tokens = o.documents * o.document_tokens;
-  print_line(to_line(measure(o, "train", *model, tokens, [&](int i) {
+  print_line(to_line(measure(o, "train", *model, tokens, lengths, [&](int i) {
     Rng rng(make_key(static_cast<uint64_t>(o.place.seed), i));
     std::vector<std::vector<int32_t>> documents;
     std::vector<TrainingSequence> sequences;
@@ -189,7 +207,10 @@ void add_workload(Command& bench, Options& o, const char* name, const char* mean
     c.option("--prompt-tokens", o.prompt_tokens, "tokens of a prompt");
     c.option("--new-tokens", o.new_tokens, "tokens of a completion");
   }
+  c.option("--micro-batch-tokens", o.micro_batch_tokens, "tokens in one forward pass");
   add_model_options(c, o.place);
+  c.flag("--exact", o.place.exact,
+         "results that do not depend on the batch (the CPU's always are so)");
   add_output_options(c, o.output);
   c.action([&o, run] { return run(o); });
 }

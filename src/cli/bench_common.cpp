@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "base/timer.h"
 #include "model/named_shapes.h"
 #include "train/run.h"
 
@@ -30,6 +32,41 @@ std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng) {
   std::vector<int32_t> ids(static_cast<size_t>(n));
   for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocab)));
   return ids;
+}
+
+double training_flops(const ModelConfig& c, const std::vector<int64_t>& lengths) {
+  // An embedding that is not the head is looked up, not multiplied.
+  const int64_t multiplied =
+      c.active_parameter_count() - (c.tied_head ? 0 : c.vocab_size * c.hidden);
+  double flops = 0;
+  for (const int64_t s : lengths) {
+    const auto n = static_cast<double>(s);
+    flops += 6.0 * static_cast<double>(multiplied) * n;
+    for (int64_t layer = 0; layer < c.layers; ++layer) {
+      const int64_t window = c.window(layer);
+      const double seen = window > 0 ? std::min(n, 2.0 * static_cast<double>(window)) : n;
+      flops += 6.0 * static_cast<double>(c.heads * c.head_dim) * n * seen;
+    }
+  }
+  return flops;
+}
+
+double product_peak(const at::Device& device, at::ScalarType dtype) {
+  if (device.is_cpu()) return 0;
+  constexpr int64_t kSide = 8192;
+  constexpr int kRuns = 20;
+  const at::Tensor x = at::randn({kSide, kSide}, at::TensorOptions().device(device).dtype(dtype));
+  const auto run = [&] {
+    const Timer timer;
+    at::Tensor y;
+    for (int i = 0; i < kRuns; ++i) y = at::mm(x, x);
+    y.narrow(0, 0, 1).sum().item<double>();
+    return timer.seconds() / kRuns;
+  };
+  run();
+  std::vector<double> times;
+  for (int i = 0; i < 3; ++i) times.push_back(run());
+  return 2.0 * std::pow(static_cast<double>(kSide), 3) / median(times);
 }
 
 double median(std::vector<double> values) {

@@ -1,4 +1,5 @@
 // What `hone bench decode` says, not how fast it is.
+#include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 
 #include "run_hone.h"
@@ -27,6 +28,29 @@ TEST_CASE("bench decode counts every token and gives its figures in one line") {
   CHECK(figures["prefill_seconds"] > 0);
   CHECK(figures["peak_memory"] > 0);
   CHECK(figures["preemptions"] == 0);
+}
+
+TEST_CASE("bench train and bench step tell the update's operations by the clock") {
+  const struct {
+    std::string call;
+    double tokens;  // that an update runs over
+  } cases[] = {{"train --documents 4 --document-tokens 16", 64},
+               {"step --prompts 2 --group 3 --prompt-tokens 5 --new-tokens 7", 72}};
+  for (const auto& c : cases) {
+    const Outcome o = run_hone("bench " + c.call + " --device cpu --json --quiet");
+    INFO(c.call << o.err);
+    REQUIRE(o.code == 0);
+    const Json figures = o.rows().back();
+    const double seconds = figures["phases"]["update"];
+    CHECK(figures["update_tokens_per_second"].get<double>() == Catch::Approx(c.tokens / seconds));
+    // Six for each parameter and token, and a little for attention over few tokens.
+    const double each = figures["update_flops_per_second"].get<double>() * seconds / c.tokens /
+                        figures["parameters"].get<double>();
+    CHECK(each > 5.0);
+    CHECK(each < 6.5);
+    CHECK(figures["mfu"].is_null());
+    CHECK(figures["peak_memory"] > 0);
+  }
 }
 
 TEST_CASE("bench decode says what cannot be measured") {

@@ -3,14 +3,11 @@
 
 #include <ATen/Context.h>
 
-#include <filesystem>
-
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/common.h"
 #include "cli/verbs.h"
 #include "engine/free_memory.h"
-#include "text/tokenizer.h"
 #include "train/run.h"
 
 namespace hone {
@@ -22,24 +19,6 @@ struct Options {
   double memory = 0;
   OutputOptions output;
 };
-
-// The shape of the model of a stage: its own, its directory's, or that of the stage before it.
-ModelConfig shape_of(const Recipe& recipe, const StageOptions& stage) {
-  for (const StageOptions& other : recipe.stages) {
-    if (&other != &stage && other.name == stage.model) return shape_of(recipe, other);
-  }
-  const bool there = std::filesystem::exists(find_path(stage.model) + "/config.json");
-  if (stage.kind != "pretrain" && there) return load_model_config(find_path(stage.model));
-  if (stage.kind != "pretrain" && !stage.shape.more.contains("vocab_size")) {
-    throw UserError(cat("stage '", stage.name, "': model '", stage.model,
-                        "' is not there, and the recipe has no `shape` with vocab_size"));
-  }
-  ModelConfig shape = stage.shape;
-  if (stage.kind == "pretrain") {
-    shape.vocab_size = load_tokenizer(find_path(stage.tokenizer))->vocab_size();
-  }
-  return complete_shape(shape, cat("stage '", stage.name, "': shape"));
-}
 
 int plan(const Options& o) {
   begin_output(o.output);
@@ -55,20 +34,25 @@ int plan(const Options& o) {
   }
   Json stages = Json::array();
   int64_t least = 0;
-  for (const StageOptions& stage : recipe.stages) {
-    const StagePlan p = plan_stage(stage, shape_of(recipe, stage), value_bytes);
+  std::vector<std::pair<StageOptions, ModelConfig>> planned;
+  for (StageOptions stage : recipe.stages) {
+    const ModelConfig shape = planned_shape(recipe, stage);
+    if (!cpu && available > 0) {
+      stage.recompute = decide_recompute(stage, shape, value_bytes, available);
+    }
+    const StagePlan p = plan_stage(stage, shape, value_bytes);
     print_line(plan_text(p));
     stages.push_back(plan_json(p));
     least = std::max(least, p.least);
+    planned.emplace_back(stage, shape);
   }
   const bool fits = available == 0 || least <= available;
   print_result(
       o.output,
       {{"stages", stages}, {"least_bytes", least}, {"available_bytes", available}, {"fits", fits}});
-  if (fits) return 0;
-  throw UserError(cat("does not fit: at least ", least >> 30, " GiB are needed, ", available >> 30,
-                      " GiB are there; a smaller micro_batch_tokens (activations), "
-                      "kl.coef: 0 (no reference), or a smaller model"));
+  if (available == 0) return 0;
+  for (const auto& [stage, shape] : planned) require_fit(stage, shape, value_bytes, available);
+  return 0;
 }
 
 }  // namespace

@@ -294,14 +294,12 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
   const auto plan = std::make_shared<Dispatch>(dispatch(ids, o.count, !grouped));
   if (batch.routing) {
     batch.routing->counts.push_back(plan->counts);
-    if (at::GradMode::is_enabled()) {
-      Tensor& segment = batch.routing->segment;
-      if (!segment.defined()) segment = segment_of_tokens(batch.segments, t, x.device());
-      const Tensor balance =
-          balance_of(z, ids, o, segment, static_cast<int64_t>(batch.segments.size()));
-      Tensor& sum = batch.routing->balance;
-      sum = sum.defined() ? sum + balance : balance;
-    }
+    Tensor& segment = batch.routing->segment;
+    if (!segment.defined()) segment = segment_of_tokens(batch.segments, t, x.device());
+    const Tensor balance =
+        balance_of(z, ids, o, segment, static_cast<int64_t>(batch.segments.size()));
+    Tensor& sum = batch.routing->balance;
+    sum = sum.defined() ? sum + balance : balance;
   }
   const Tensor rows = x.index_select(0, plan->token);  // [R, C]
   const Tensor mixed = gated(ExpertProduct::apply(rows, w.gate_up, plan), config.activation);

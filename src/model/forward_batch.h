@@ -66,6 +66,9 @@ struct ForwardBatch {
   // device, so that the pass can be captured and repeated.
   const kernels::cuda::DecodeStep* decode = nullptr;
 
+  // Under autograd each layer keeps only its input and runs again in the backward pass.
+  bool recompute_layers = false;
+
   RoutingRecord* routing = nullptr;  // filled in if given
   // [T, sparse layers, experts a token] int16, on the model's device: filled in with the experts
   // that routers choose, if defined; those of multi-token-prediction modules are left out.

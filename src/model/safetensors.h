@@ -27,9 +27,10 @@ class SafetensorsFile {
   // A view into the mapped file; valid as long as a tensor of it lives. Read-only memory: copy
   // before writing. Throws UserError for a dtype that LibTorch or hone has no use for.
   at::Tensor tensor(const std::string& name) const;
-  // Throws UserError if the tensor is not one of the shape of `to` and of a float dtype.
+  // Throws UserError if the tensor is not one of the shape of `to` and of a float dtype, or of
+  // bytes where `to` is.
   void check(const std::string& name, const at::Tensor& to) const;
-  // Copies a floating-point tensor into `to` (any device, float dtype and strides), piece by piece,
+  // Copies the tensor into `to` (any device, strides and, of floats, dtype), piece by piece,
   // and gives the pages it read back. Throws as `check`.
   void copy_to(const std::string& name, const at::Tensor& to) const;
   // Takes the tensor's pages out of the process's memory; they are read again when needed.

@@ -1,16 +1,19 @@
 #include "model/transformer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "kernels/cpu_kernels.h"
+#include "model/recompute.h"
 
 namespace hone {
 
@@ -258,10 +261,49 @@ Transformer::Stream Transformer::run_block(const Stream& stream, const Block& b,
   return {sum, scaled(out, c.residual_scale)};
 }
 
+Transformer::Stream Transformer::run_block_or_twice(const Stream& stream, const Block& b,
+                                                    const ForwardBatch& batch,
+                                                    int64_t layer) const {
+  if (!batch.recompute_layers || !at::GradMode::is_enabled()) {
+    return run_block(stream, b, batch, layer);
+  }
+  // Each run has a record of its own, so that the second counts nothing; what the balance loss
+  // needs leaves the block as an output, through which its gradient comes back.
+  struct Own {
+    ForwardBatch batch;
+    RoutingRecord routing;
+  };
+  const auto own = std::make_shared<Own>();
+  own->batch = batch;
+  if (batch.routing) {
+    own->routing.segment = batch.routing->segment;
+    own->batch.routing = &own->routing;
+  }
+  const auto run = [this, &b, own, layer](const at::Tensor& x) {
+    own->routing.counts.clear();
+    const Stream s = run_block({x, {}}, b, own->batch, layer);
+    std::vector<at::Tensor> outputs{s.x + s.delta};
+    const at::Tensor balance = std::exchange(own->routing.balance, {});
+    if (balance.defined()) outputs.push_back(balance);
+    return outputs;
+  };
+  const at::Tensor x = stream.delta.defined() ? stream.x + stream.delta : stream.x;
+  const std::vector<at::Tensor> outputs = recomputed(x, run);
+  batch.plan = own->batch.plan;  // made by the first layer, for all
+  if (outputs.size() > 1) {
+    RoutingRecord& record = *batch.routing;
+    record.segment = own->routing.segment;
+    record.counts.insert(record.counts.end(), own->routing.counts.begin(),
+                         own->routing.counts.end());
+    record.balance = record.balance.defined() ? record.balance + outputs[1] : outputs[1];
+  }
+  return {outputs[0], {}};
+}
+
 at::Tensor Transformer::forward(const ForwardBatch& batch) const {
   Stream s{scaled(ops::embed(batch.tokens, *embedding_), config_.embedding_scale), {}};  // [T, C]
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    s = run_block(s, blocks_[static_cast<size_t>(layer)], batch, layer);
+    s = run_block_or_twice(s, blocks_[static_cast<size_t>(layer)], batch, layer);
   }
   return scaled(ops::add_rms_norm(s.x, s.delta, *final_norm_, config_.rms_eps).normed,
                 config_.logit_scale);
@@ -280,7 +322,8 @@ at::Tensor Transformer::predict_ahead(const at::Tensor& hidden, const at::Tensor
   const double eps = config_.rms_eps;
   const at::Tensor tokens = ops::rms_norm(ops::embed(next_tokens, *embedding_), *m.token_norm, eps);
   const at::Tensor joined = at::cat({tokens, ops::rms_norm(hidden, *m.hidden_norm, eps)}, 1);
-  const Stream s = run_block({ops::linear(joined, *m.join), {}}, m.block, batch, config_.layers);
+  const Stream s =
+      run_block_or_twice({ops::linear(joined, *m.join), {}}, m.block, batch, config_.layers);
   return ops::add_rms_norm(s.x, s.delta, *m.norm, eps).normed;
 }
 

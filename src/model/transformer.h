@@ -106,6 +106,9 @@ class Transformer {
   };
   Stream run_block(const Stream& stream, const Block& block, const ForwardBatch& batch,
                    int64_t layer) const;
+  // The same as ForwardBatch::recompute_layers asks for it.
+  Stream run_block_or_twice(const Stream& stream, const Block& block, const ForwardBatch& batch,
+                            int64_t layer) const;
 
   ModelConfig config_;
   WeightArena weights_;

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/rng.h"
+#include "train/choice.h"
 
 namespace hone {
 
@@ -18,10 +20,18 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
   v.value("eps", o.eps, "AdamW's epsilon");
   v.value("weight_decay", o.weight_decay, "decoupled weight decay");
   v.value("momentum", o.momentum, "Muon's momentum");
+  choice(v, "moments", o.moments, {"float32", "bfloat16", "int8"},
+         "how AdamW's moments are kept, in 8, 4 or 2.03 bytes a parameter");
   v.value("clip_norm", o.clip_norm, "largest norm of the gradient; 0: no clipping");
   v.section("schedule", o.schedule, "learning rate over the steps");
   if (o.name != "adamw" && o.name != "muon") {
     throw UserError(cat("optimizer.name: expected adamw or muon, found '", o.name, "'"));
+  }
+  if (o.name == "muon" && o.moments != MomentForm::float32) {
+    throw UserError(
+        "optimizer.moments: narrow moments are AdamW's; expected float32 with muon, whose buffer "
+        "is "
+        "orthogonalised as it is");
   }
   if (o.betas.size() != 2) throw UserError("optimizer.betas: expected two numbers");
   const auto check = [](const char* key, double value, bool fits, const char* expected) {
@@ -38,9 +48,7 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
 }
 
 Optimizer::Optimizer(const OptimizerOptions& options, WeightArena& weights)
-    : options_(options), weights_(weights) {
-  first_ = at::zeros_like(weights.master());
-  second_ = at::zeros_like(weights.master());
+    : options_(options), weights_(weights), moments_(options.moments, weights.master()) {
   int64_t covered = 0;  // AdamW takes everything between the matrices
   for (const NamedTensor& t : weights.tensors()) {
     const bool in_block = t.name.find(".layers.") != std::string::npos && t.shape.size() > 1;
@@ -84,20 +92,20 @@ void Optimizer::step_adamw(double lr, int64_t begin, int64_t end) {
   const double b1 = options_.betas[0], b2 = options_.betas[1];
   const double t = static_cast<double>(updates_);
   const double correction1 = 1 - std::pow(b1, t), correction2 = 1 - std::pow(b2, t);
-  const auto cut = [&](const Tensor& flat) { return flat.narrow(0, begin, end - begin); };
-  Tensor w = cut(weights_.master()), m = cut(first_), v = cut(second_);
-  const Tensor g = cut(weights_.grad());
-  m.lerp_(g, 1 - b1);
-  v.mul_(b2).addcmul_(g, g, 1 - b2);
-  if (options_.weight_decay > 0) w.mul_(1 - lr * options_.weight_decay);
-  // In pieces: the denominator of all weights at once would be one more copy of them.
-  constexpr int64_t kPiece = int64_t{1} << 27;
-  for (int64_t at = 0; at < w.numel(); at += kPiece) {
-    const auto part = [&](const Tensor& t) {
-      return t.narrow(0, at, std::min(kPiece, w.numel() - at));
-    };
-    const Tensor denominator = part(v).sqrt().div_(std::sqrt(correction2)).add_(options_.eps);
-    part(w).addcdiv_(part(m), denominator, -lr / correction1);
+  // In pieces: each intermediate of all weights at once would be one more copy of them.
+  constexpr int64_t kPiece = int64_t{1} << 24;
+  for (int64_t at = begin; at < end; at += kPiece) {
+    const int64_t n = std::min(kPiece, end - at);
+    Tensor w = weights_.master().narrow(0, at, n);
+    const Tensor g = weights_.grad().narrow(0, at, n);
+    const Moments::Piece piece = moments_.load(at, n);
+    Tensor m = piece.first, v = piece.second;
+    m.lerp_(g, 1 - b1);
+    v.mul_(b2).addcmul_(g, g, 1 - b2);
+    if (options_.weight_decay > 0) w.mul_(1 - lr * options_.weight_decay);
+    const Tensor denominator = v.sqrt().div_(std::sqrt(correction2)).add_(options_.eps);
+    w.addcdiv_(m, denominator, -lr / correction1);
+    moments_.store(piece, at, make_key(hash64("moments"), updates_, at));
   }
 }
 
@@ -120,10 +128,11 @@ Tensor orthogonalise(const Tensor& g) {  // [R, C]
 }  // namespace
 
 void Optimizer::step_muon(double lr) {
+  const Tensor buffers = moments_.load(0, weights_.numel()).first;
   for (const NamedTensor& t : matrices_) {
     Tensor w = WeightArena::view(weights_.master(), t);
     const Tensor g = WeightArena::view(weights_.grad(), t);
-    Tensor buffer = WeightArena::view(first_, t);
+    Tensor buffer = WeightArena::view(buffers, t);
     buffer.mul_(options_.momentum).add_(g);
     const Tensor update = orthogonalise(g.add(buffer, options_.momentum));
     const double scale = 0.2 * std::sqrt(static_cast<double>(std::max(w.size(0), w.size(1))));
@@ -132,8 +141,6 @@ void Optimizer::step_muon(double lr) {
   }
 }
 
-std::vector<std::pair<std::string, Tensor>> Optimizer::state() {
-  return {{"optimizer.first", first_}, {"optimizer.second", second_}};
-}
+std::vector<std::pair<std::string, Tensor>> Optimizer::state() { return moments_.state(); }
 
 }  // namespace hone

@@ -17,6 +17,7 @@
 
 #include "base/options.h"
 #include "model/weights.h"
+#include "train/moments.h"
 #include "train/schedule.h"
 
 namespace hone {
@@ -27,8 +28,9 @@ struct OptimizerOptions {
   std::vector<double> betas = {0.9, 0.999};
   double eps = 1e-8;
   double weight_decay = 0;
-  double momentum = 0.95;  // muon
-  double clip_norm = 1.0;  // 0: off
+  double momentum = 0.95;                    // muon
+  MomentForm moments = MomentForm::float32;  // adamw
+  double clip_norm = 1.0;                    // 0: off
   ScheduleOptions schedule;
 };
 
@@ -55,8 +57,8 @@ class Optimizer {
 
   OptimizerOptions options_;
   WeightArena& weights_;
-  at::Tensor first_, second_;          // [numel] moments; Muon keeps its buffer in first_
-  std::vector<NamedTensor> matrices_;  // what Muon updates
+  Moments moments_;                                       // Muon keeps its buffer in the first
+  std::vector<NamedTensor> matrices_;                     // what Muon updates
   std::vector<std::pair<int64_t, int64_t>> adam_ranges_;  // what AdamW updates, [begin, end)
   int64_t updates_ = 0;
 };

@@ -1,8 +1,13 @@
 #include "train/plan.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <functional>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "engine/engine.h"
+#include "text/tokenizer.h"
 #include "train/format.h"
 
 namespace hone {
@@ -29,15 +34,20 @@ int64_t longest_prompt(const StageOptions& s, const ModelConfig& c) {
   return std::min(room, s.max_prompt_tokens > 0 ? s.max_prompt_tokens : usual);
 }
 
-// Inner width of the feed-forward part that one token goes through, a mean over the layers.
-int64_t inner_width(const ModelConfig& c) {
-  int64_t sum = 0;
+// Of one token: activations that a micro-batch keeps, in elements. See plan_stage.
+double kept_elements(const ModelConfig& c, bool recompute_layers) {
+  const double hidden = static_cast<double>(c.hidden);
+  double all = 0, widest = 0;
   for (int64_t layer = 0; layer < c.layers; ++layer) {
-    sum += c.is_sparse(layer)
-               ? c.experts.per_token * c.experts.intermediate + c.experts.shared_intermediate
-               : c.intermediate;
+    const int64_t inner = c.is_sparse(layer) ? c.experts.per_token * c.experts.intermediate +
+                                                   c.experts.shared_intermediate
+                                             : c.intermediate;
+    const double elements = 13.4 * hidden + 3.1 * static_cast<double>(inner);
+    all += elements;
+    widest = std::max(widest, elements);
   }
-  return sum / c.layers;
+  if (recompute_layers) all = static_cast<double>(c.layers) * hidden + widest;
+  return all + 0.75 * static_cast<double>(c.vocab_size);
 }
 
 }  // namespace
@@ -65,14 +75,14 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
   add("weights", n * value_bytes);
   if (value_bytes < 4) add("float32 masters", n * 4);
   add("gradients", n * 4);
-  add("moments", n * 8);  // also of Muon, which leaves one of them unused
+  add("moments", moment_bytes(s.optimizer.moments, n));  // of Muon too, which uses one of them
   if (rl && needs_reference(s.objective)) add("reference", n * value_bytes);
-  const double per_layer =
-      13.4 * static_cast<double>(c.hidden) + 3.1 * static_cast<double>(inner_width(c));
-  const double activations =
-      static_cast<double>(value_bytes * plan.micro_batch_tokens) *
-      (static_cast<double>(c.layers) * per_layer + 0.75 * static_cast<double>(c.vocab_size));
-  add("activations", static_cast<int64_t>(activations));
+  const int64_t kept = plan.peak;
+  plan.recompute_layers = s.recompute == Recompute::layers;
+  const auto activations =
+      static_cast<int64_t>(static_cast<double>(value_bytes * plan.micro_batch_tokens) *
+                           kept_elements(c, plan.recompute_layers));
+  add("activations", activations);
   plan.least = plan.peak;
   if (rl) {
     // At most so many run at once (engine.h), each with its completion; a group shares its prompt.
@@ -83,13 +93,96 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
     const int64_t prompts = (seats + s.group_size - 1) / s.group_size;
     const int64_t cache = token * (seats * longest_completion(s) + prompts * longest_prompt(s, c));
     add("key-value cache", cache);
-    if (s.release_cache) {  // not at the same time as the activations
-      plan.peak -= std::min(static_cast<int64_t>(activations), cache);
-      plan.least -= std::min(static_cast<int64_t>(activations), token * row);
-    }
-    plan.least += token * row;
+    // With release_cache it is not there at the same time as the activations.
+    if (s.release_cache) plan.peak -= std::min(activations, cache);
+    const double share = EngineOptions{}.kv_memory;
+    const double beside = static_cast<double>(activations) / (s.release_cache ? 1 : 1 - share);
+    const double one = static_cast<double>(token * row) / share;  // the longest completion runs
+    plan.least = std::min(plan.peak, kept + static_cast<int64_t>(std::max(beside, one)));
   }
   return plan;
+}
+
+ModelConfig planned_shape(const Recipe& recipe, const StageOptions& stage) {
+  for (const StageOptions& other : recipe.stages) {
+    if (&other != &stage && other.name == stage.model) return planned_shape(recipe, other);
+  }
+  const bool there = std::filesystem::exists(find_path(stage.model) + "/config.json");
+  if (stage.kind != "pretrain" && there) return load_model_config(find_path(stage.model));
+  if (stage.kind != "pretrain" && !stage.shape.more.contains("vocab_size")) {
+    throw UserError(cat("stage '", stage.name, "': model '", stage.model,
+                        "' is not there, and the recipe has no `shape` with vocab_size"));
+  }
+  ModelConfig shape = stage.shape;
+  if (stage.kind == "pretrain") {
+    shape.vocab_size = load_tokenizer(find_path(stage.tokenizer))->vocab_size();
+  }
+  return complete_shape(shape, cat("stage '", stage.name, "': shape"));
+}
+
+Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
+                           int64_t available) {
+  if (stage.recompute != Recompute::automatic) return stage.recompute;
+  const bool fits = plan_stage(stage, shape, value_bytes).least <= available;
+  return fits ? Recompute::none : Recompute::layers;
+}
+
+namespace {
+
+// A change of the recipe that needs less memory.
+struct Change {
+  std::string text;
+  std::function<void(StageOptions&)> apply;
+  int64_t saved = 0;  // of StagePlan::least, by itself
+};
+
+// Those that there are, what saves most first. A change that saves nothing is left out.
+std::vector<Change> changes_of(const StageOptions& stage, const ModelConfig& shape,
+                               int64_t value_bytes) {
+  const StagePlan now = plan_stage(stage, shape, value_bytes);
+  const int64_t half = std::max<int64_t>(now.micro_batch_tokens / 2, 1);
+  std::vector<Change> all = {
+      {"recompute=layers", [](StageOptions& s) { s.recompute = Recompute::layers; }},
+      {cat("micro_batch_tokens=", half), [=](StageOptions& s) { s.micro_batch_tokens = half; }},
+      {"release_cache=true", [](StageOptions& s) { s.release_cache = true; }},
+      {"objective.kl.coef=0", [](StageOptions& s) { s.objective.kl.coef = 0; }}};
+  if (stage.optimizer.name == "adamw") {
+    all.push_back({"optimizer.moments=int8",
+                   [](StageOptions& s) { s.optimizer.moments = MomentForm::int8; }});
+  }
+  for (Change& c : all) {
+    StageOptions changed = stage;
+    c.apply(changed);
+    c.saved = now.least - plan_stage(changed, shape, value_bytes).least;
+  }
+  std::erase_if(all, [](const Change& c) { return c.saved <= 0; });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Change& a, const Change& b) { return a.saved > b.saved; });
+  return all;
+}
+
+}  // namespace
+
+void require_fit(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
+                 int64_t available) {
+  const int64_t least = plan_stage(stage, shape, value_bytes).least;
+  if (least <= available) return;
+  std::vector<Change> changes = changes_of(stage, shape, value_bytes);
+  if (changes.size() > 3) changes.resize(3);
+  std::string advice;
+  StageOptions changed = stage;
+  for (const Change& c : changes) {
+    advice += cat(advice.empty() ? "; " : ", ", c.text, " saves ", amount(c.saved));
+    c.apply(changed);
+  }
+  const int64_t after = plan_stage(changed, shape, value_bytes).least;
+  if (!changes.empty()) {
+    advice +=
+        cat("; together ", amount(after), " are needed", after <= available ? ", which fits" : "");
+  }
+  if (after > available) advice += "; what else helps: shorter completions, a smaller model";
+  throw UserError(cat("stage '", stage.name, "' does not fit: at least ", amount(least),
+                      " are needed, ", amount(available), " are there", advice));
 }
 
 Json plan_json(const StagePlan& p) {
@@ -101,6 +194,7 @@ Json plan_json(const StagePlan& p) {
           {"active_parameters", p.active_parameters},
           {"completions", p.completions},
           {"micro_batch_tokens", p.micro_batch_tokens},
+          {"recompute", p.recompute_layers ? "layers" : "none"},
           {"bytes", bytes},
           {"least_bytes", p.least},
           {"peak_bytes", p.peak}};
@@ -116,7 +210,8 @@ std::string plan_text(const StagePlan& p) {
     line.resize(20, ' ');
     std::string note;
     if (kind == "activations") {
-      note = cat(" (estimate, micro-batches of ", p.micro_batch_tokens, " tokens)");
+      note = cat(" (estimate, micro-batches of ", p.micro_batch_tokens, " tokens",
+                 p.recompute_layers ? ", layers run again)" : ")");
     } else if (kind == "key-value cache") {
       note = " (all completions at their longest; less makes some wait)";
     }

@@ -16,24 +16,41 @@ struct StagePlan {
   int64_t parameters = 0, active_parameters = 0;  // exact
   int64_t completions = 0;                        // of a step, rl only
   int64_t micro_batch_tokens = 0;                 // of the largest forward pass with a gradient
+  bool recompute_layers = false;
   // Bytes by kind, in the order of the table; their sum is the predicted peak, but with
   // release_cache only the larger of activations and cache counts.
   std::vector<std::pair<std::string, int64_t>> bytes;
   int64_t peak = 0;
-  // With a key-value cache for one completion: the engine takes what is free of the cache that it
-  // could use, and lets completions wait where that is less.
+  // The least device memory that will do: the engine lets completions wait where its share of what
+  // is free (EngineOptions::kv_memory) is less than the cache that it could use.
   int64_t least = 0;
 };
 
 // The worst case of a stage on one device. `value_bytes`: of a weight and an activation, 2 in
 // bfloat16 (with float32 masters beside), 4 in float32.
 //
-// Weights, masters, float32 gradients, two float32 moments, the reference and the cache follow from
-// the recipe. Activations are an estimate: bytes = value_bytes T (L (13.4 C + 3.1 F) + 0.75 V),
-// with T the tokens of the largest micro-batch, C the hidden width, F the inner width of a token
-// (of the experts it takes) and L the layers. The factors were fitted to the measured peaks of four
-// dense recipes on one H200 (BENCHMARKS.md has them beside the prediction).
+// Weights, masters, float32 gradients, moments, the reference and the cache follow from the recipe.
+// Activations are an estimate: bytes = value_bytes T (L (13.4 C + 3.1 F) + 0.75 V), with T the
+// tokens of the largest micro-batch, C the hidden width, F the inner width of a token (of the
+// experts it takes) and L the layers. The factors were fitted to the measured peaks of four dense
+// recipes on one H200 (BENCHMARKS.md has them beside the prediction). Where layers run again
+// (`recompute: layers`) L C is kept, and one layer, the widest, is there whole.
+// `recompute: auto` counts as none; see decide_recompute.
 StagePlan plan_stage(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes);
+
+// The shape of the model of a stage: its own, its directory's, or that of the stage before it.
+// Throws UserError where there is none.
+ModelConfig planned_shape(const Recipe& recipe, const StageOptions& stage);
+
+// What `recompute: auto` becomes on a device with `available` bytes free: layers where the stage
+// does not fit otherwise.
+Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
+                           int64_t available);
+
+// Throws UserError if the stage does not fit into `available` bytes: what it needs, and the three
+// changes of the recipe that would save most, each planned by itself and all together.
+void require_fit(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
+                 int64_t available);
 
 Json plan_json(const StagePlan& plan);
 // The same for people, a line for each kind.

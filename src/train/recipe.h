@@ -60,6 +60,7 @@ struct StageOptions {
   int64_t minibatches = 1;
   int64_t epochs = 1;
   int64_t micro_batch_tokens = 16384;
+  Recompute recompute = Recompute::automatic;
   bool release_cache = false;
   int64_t batch_tokens = 8192;
   BalanceOptions experts;

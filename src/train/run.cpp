@@ -19,9 +19,11 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "data/dataset.h"
+#include "engine/free_memory.h"
 #include "kernels/cpu_kernels.h"
 #include "model/load.h"
 #include "text/tokenizer.h"
+#include "train/plan.h"
 #include "train/report/report.h"
 #include "train/stage.h"
 #include "train/summary.h"
@@ -172,6 +174,23 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
   }
 }
 
+// The recipe with `recompute: auto` decided for the device. Throws UserError if a stage that is
+// still to be run does not fit into the GPU's memory. What a plan says of the CPU is too coarse for
+// either.
+Recipe fitted(Recipe recipe, const std::string& run, const ModelPlace& place) {
+  if (place.device.is_cpu()) return recipe;
+  const int64_t available = free_memory(place.device);
+  const auto value_bytes = static_cast<int64_t>(c10::elementSize(place.dtype));
+  for (size_t i = 0; i < recipe.stages.size(); ++i) {
+    StageOptions& stage = recipe.stages[i];
+    if (fs::exists(stage_directory(run, i, stage) + "/finished.json")) continue;
+    const ModelConfig shape = planned_shape(recipe, stage);
+    stage.recompute = decide_recompute(stage, shape, value_bytes, available);
+    require_fit(stage, shape, value_bytes, available);
+  }
+  return recipe;
+}
+
 // What the run was made from: hashes of the recipe, the program, the models it begins with and the
 // files of its data.
 void write_provenance(const Recipe& recipe, const std::string& run, const ModelPlace& place) {
@@ -280,12 +299,13 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
   set_threads(recipe.threads);
   const ModelPlace place = choose_place(recipe.device, recipe.dtype, true, recipe.exact);
   check_inputs(recipe, options.directory);
+  const Recipe decided = fitted(recipe, options.directory, place);
   const bool there = fs::exists(options.directory);
   const bool begun = fs::exists(options.directory + "/recipe.yaml");
   open_directory(recipe, options);
   const RunLock lock(options.directory);
   try {
-    return run_stages(recipe, options, place);
+    return run_stages(decided, options, place);
   } catch (const UserError&) {
     // Nothing but the directory came of it: the corrected call shall find the place free.
     std::error_code ec;
@@ -308,6 +328,12 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
   std::string header = cat("hone train: ", recipe.name, ", seed ", recipe.seed, ", on ",
                            place.device.str(), ", ", kernels::num_threads(), " threads\n");
   for (const StageOptions& stage : recipe.stages) header += "  " + describe_stage(stage) + "\n";
+  if (place.device.is_cuda()) {
+    const auto value_bytes = static_cast<int64_t>(c10::elementSize(place.dtype));
+    for (const StageOptions& stage : recipe.stages) {
+      header += plan_text(plan_stage(stage, planned_shape(recipe, stage), value_bytes)) + "\n";
+    }
+  }
   header += cat("  writes to ", options.directory,
                 "; Ctrl-C finishes the step, saves and says how to go on");
   display.note(header);

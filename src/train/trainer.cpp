@@ -111,6 +111,7 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
     PackedBatch batch = pack(part, model_.device(), share_prompts_ && !predict);
     RoutingRecord routing;
     if (experts) batch.forward.routing = &routing;
+    batch.forward.recompute_layers = options_.recompute_layers;
     const Tensor all = model_.forward(batch.forward);
     batch.forward.routing = nullptr;
     const Tensor hidden = all.index_select(0, batch.hidden_rows);

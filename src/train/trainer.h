@@ -23,10 +23,14 @@ struct BalanceOptions {
 };
 void describe(OptionVisitor& v, BalanceOptions& o);
 
+// Which activations the backward pass computes again: none, or all but the inputs of the layers.
+enum class Recompute { automatic, none, layers };
+
 struct TrainerOptions {
   int64_t micro_batch_tokens = 16384;
   double temperature = 1.0;  // the policy is softmax(logits / temperature)
   BalanceOptions balance;
+  bool recompute_layers = false;
 };
 
 // How the tokens of a step were spread over the experts.

@@ -1,6 +1,7 @@
 // hone plan: what a recipe will need.
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <cmath>
 
 #include "run_hone.h"
 
@@ -59,4 +60,65 @@ TEST_CASE("what does not fit is exit 2 with what would help, and shorter complet
   const int64_t smaller =
       std::min(bytes["activations"].get<int64_t>(), bytes["key-value cache"].get<int64_t>());
   CHECK(peak("release_cache=true") == peak("") - smaller);
+}
+
+TEST_CASE("a plan counts the form of the moments and layers that run again") {
+  const std::string recipe = "recipes/qwen2.5-3b-countdown.yaml device=cuda ";
+  const auto bytes = [&](const std::string& more) {
+    const Json stage = plan_of(recipe + more)["stages"][0];
+    CHECK(stage["recompute"] == (more.find("layers") == std::string::npos ? "none" : "layers"));
+    return stage["bytes"];
+  };
+  const Json plain = bytes("recompute=none"), again = bytes("recompute=layers");
+  const auto n = plain["moments"].get<int64_t>() / 8;
+  CHECK(plain["moments"] == 8 * n);
+  CHECK(bytes("recompute=none optimizer.moments=bfloat16")["moments"] == 4 * n);
+  const double narrow = bytes("recompute=none optimizer.moments=int8")["moments"].get<double>() /
+                        static_cast<double>(n);
+  CHECK(narrow > 2.03);
+  CHECK(narrow < 2.04);
+  CHECK(again["activations"].get<int64_t>() < plain["activations"].get<int64_t>() / 2);
+  CHECK(again["moments"] == plain["moments"]);
+}
+
+TEST_CASE("layers run again where the plan does not fit otherwise, and not on the CPU") {
+  const std::string recipe = "plan recipes/qwen2.5-3b-countdown.yaml --json ";
+  const auto stage = [&](const std::string& more, double gib) {
+    const Outcome out = run_hone(recipe + more + " --memory " + std::to_string(gib));
+    REQUIRE(out.code == 0);
+    const std::string text = out.out.substr(0, out.out.find_last_not_of('\n') + 1);
+    return Json::parse(text.substr(text.rfind('\n') + 1))["stages"][0];
+  };
+  const double needed = stage("device=cuda recompute=none", 1000)["least_bytes"].get<double>();
+  const double gib = needed / (1 << 30);
+  CHECK(stage("device=cuda", gib + 0.01)["recompute"] == "none");
+  const Json less = stage("device=cuda", gib - 0.01);
+  CHECK(less["recompute"] == "layers");
+  CHECK(less["least_bytes"].get<double>() < needed);
+  const double host = stage("device=cpu", 1000)["least_bytes"].get<double>() / (1 << 30);
+  CHECK(stage("device=cpu", host + 0.01)["recompute"] == "none");
+}
+
+TEST_CASE("a refusal names three changes, each with what it saves by itself") {
+  const std::string recipe = "recipes/qwen2.5-3b-countdown.yaml device=cuda recompute=none ";
+  const Outcome out = run_hone("plan " + recipe + " --memory 24");
+  REQUIRE(out.code == 2);
+  INFO(out.err);
+  const auto least = [&](const std::string& more) {
+    return plan_of(recipe + more)["stages"][0]["least_bytes"].get<double>();
+  };
+  const std::string mark = " saves ";
+  int changes = 0;
+  double before = 1e300;
+  for (size_t at = out.err.find(mark); at != std::string::npos; at = out.err.find(mark, at + 1)) {
+    const size_t begin = out.err.rfind(' ', at - 1) + 1;
+    const std::string change = out.err.substr(begin, at - begin);
+    const double saved = std::stod(out.err.substr(at + mark.size()));  // GiB, one digit
+    INFO(change << " saves " << saved);
+    CHECK(std::abs((least("") - least(change)) / (1 << 30) - saved) < 0.051);
+    CHECK(saved <= before);
+    before = saved;
+    ++changes;
+  }
+  CHECK(changes == 3);
 }

@@ -87,6 +87,18 @@ TEST_CASE("Muon's update of a matrix is close to orthogonal, each projection for
   CHECK(matrices == 2 * 7);  // q, k, v, o, gate, up, down of two layers
 }
 
+TEST_CASE("narrow moments are refused with Muon, and in words") {
+  OptimizerOptions o;
+  o.name = "muon";
+  o.moments = MomentForm::int8;
+  try {
+    OptionWriter::write(o);
+    FAIL("not refused");
+  } catch (const UserError& error) {
+    CHECK(std::string(error.what()).find("optimizer.moments") != std::string::npos);
+  }
+}
+
 TEST_CASE("a gradient that is not finite leaves the weights as they are") {
   for (const char* name : {"adamw", "muon"}) {
     const auto model = trainable_model();

@@ -33,6 +33,40 @@ inline std::unique_ptr<Transformer> trainable_model(uint64_t seed = 1, double sp
   return model;
 }
 
+// Sigmoid routers with a selection bias in two of three layers, and a module that predicts the
+// token after next.
+inline std::unique_ptr<Transformer> deepseek_model() {
+  ModelConfig shape;
+  shape.family = "deepseek_v3";
+  shape.vocab_size = 61;
+  shape.hidden = 32;
+  shape.layers = 3;
+  shape.heads = shape.kv_heads = 2;
+  shape.intermediate = 48;
+  shape.max_positions = 128;
+  shape.tied_head = false;
+  shape.more = {{"q_lora_rank", "null"},
+                {"kv_lora_rank", "16"},
+                {"qk_nope_head_dim", "16"},
+                {"qk_rope_head_dim", "8"},
+                {"v_head_dim", "16"},
+                {"n_routed_experts", "8"},
+                {"num_experts_per_tok", "2"},
+                {"n_group", "1"},
+                {"topk_group", "1"},
+                {"n_shared_experts", "1"},
+                {"moe_intermediate_size", "16"},
+                {"first_k_dense_replace", "1"},
+                {"num_nextn_predict_layers", "1"}};
+  ModelPlace place;
+  place.trainable = true;
+  auto model = std::make_unique<Transformer>(complete_shape(shape, "shape"), place);
+  model->initialize(4);
+  model->weights().master().mul_(6);  // so that the routers have preferences
+  model->weights().weights_changed();
+  return model;
+}
+
 // Three prompts with 4, 1 and 3 completions, of lengths around a block of the cache.
 struct Completions {
   std::vector<std::vector<int32_t>> prompts, completions;

@@ -12,7 +12,7 @@ std::string recipe_with(const TemporaryDirectory& dir, const std::string& more,
                         const std::string& lora = "{rank: 4}") {
   const std::string path = dir / "r.yaml";
   spill(path, "kind: rl\nname: z\nmodel: " + random_model() +
-                  "\ndata: [{task: sum}]\nrewards: [{name: format, pattern: tag_count}]\n"
+                  "\ndata: [{task: sum}]\nrewards: [{name: random}]\n"
                   "prompts_per_step: 2\ngroup_size: 4\nmax_tokens: 12\nsteps: 4\n"
                   "eval: {problems: 4, every: 2}\ndevice: cpu\nthreads: 1\n"
                   "objective: {preset: grpo, kl: {coef: 0.1}}\noptimizer: {lr: 0.05}\n"
@@ -60,7 +60,7 @@ TEST_CASE("an RL run with lora resumes to the same bytes after a kill, and leave
   const std::string run = dir / "killed";
   const std::string call =
       std::string(HONE_BINARY) + " train " + recipe + " --quiet --out " + run + " 2>/dev/null";
-  CHECK(std::system(("HONE_KILL_AT=update:3 sh -c '" + call + "'").c_str()) != 0);
+  CHECK(std::system(("HONE_KILL_AT=checkpoint_after_rename sh -c '" + call + "'").c_str()) != 0);
   REQUIRE(fs::exists(run + "/stages/01-z/checkpoints/step-000002"));
   REQUIRE(run_hone("train " + recipe + " --resume --quiet --out " + run).code == 0);
   for (const std::string& file :

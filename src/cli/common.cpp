@@ -54,12 +54,28 @@ void print_result(const OutputOptions& options, const Json& result) {
   if (options.json) print_line(to_line(result));
 }
 
+std::string find_adapter(const std::string& path) {
+  std::error_code ec;
+  for (const char* model : {"/config.json", "/model"}) {
+    if (fs::exists(path + model, ec)) return "";
+  }
+  for (const std::string& directory : {path, path + "/adapter"}) {
+    if (fs::exists(directory + kAdapterConfig, ec)) return directory;
+  }
+  return "";
+}
+
 std::string find_model(const std::string& model) {
   const std::string path = find_path(model);
   std::error_code ec;
   if (!fs::is_directory(path, ec)) {
     throw UserError(cat(model, ": expected a model directory, found ",
                         fs::exists(path, ec) ? "a file" : "nothing there"));
+  }
+  const std::string adapter = find_adapter(path);
+  if (!adapter.empty()) {
+    throw UserError(cat(model, ": expected a model, found a LoRA adapter alone; merge it into its ",
+                        "base first: hone export ", model, " --out DIR"));
   }
   const std::string of_run = path + "/model";
   const bool is_run = !fs::exists(path + "/config.json", ec) && fs::is_directory(of_run, ec);

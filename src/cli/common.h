@@ -41,8 +41,11 @@ void print_line(const std::string& line);
 // The last line of standard output under --json.
 void print_result(const OutputOptions& options, const Json& result);
 
+// The PEFT adapter that a directory is, or that a checkpoint holds in a model's place; empty: none.
+std::string find_adapter(const std::string& path);
 // MODEL as the verbs take it: a directory (also below hone's data root), or a run, which stands
-// for its model/. Throws UserError if there is no such directory.
+// for its model/. Throws UserError if there is no such directory, or an
+// adapter alone.
 std::string find_model(const std::string& model);
 
 // For inference, with device, dtype and threads chosen.

@@ -10,6 +10,7 @@
 #include "cli/verbs.h"
 #include "model/config.h"
 #include "model/load.h"
+#include "model/transformer.h"
 #include "train/checkpoint.h"
 
 namespace hone {
@@ -17,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 struct Options {
-  std::string source, out, dtype = "auto", max_shard_size = "5GB";
+  std::string source, out, base, dtype = "auto", max_shard_size = "5GB";
   OutputOptions output;
 };
 
@@ -42,6 +43,27 @@ int64_t read_size(const std::string& text) {
   }
   throw UserError(
       cat("--max-shard-size: expected a size such as 5GB or 500MB, found '", text, "'"));
+}
+
+// The adapter merged into its base, in `directory`. Returns the base's directory.
+std::string merge_adapter(const Options& o, const std::string& adapter,
+                          const std::string& directory, std::optional<at::ScalarType> dtype,
+                          int64_t shard_bytes) {
+  const std::string name = o.base.empty() ? base_of_adapter(adapter) : o.base;
+  const std::string base = find_path(name);
+  std::error_code ec;
+  if (name.empty() || !fs::exists(base + "/config.json", ec)) {
+    throw UserError(cat(adapter, ": its base model '", name,
+                        "' is no directory here; say by --base DIR where it is"));
+  }
+  const auto model = load_model(base, {});
+  model->add_adapters(read_adapter_shape(adapter), /*trainable=*/false);
+  load_adapter(*model, adapter);
+  const SafetensorsDirectory files(base);
+  const auto& [tensor, file] = *files.tensors().begin();
+  save_model(*model, directory, base, dtype.value_or(file->tensor(tensor).scalar_type()),
+             shard_bytes);
+  return base;
 }
 
 // The run that a model or checkpoint directory is part of, or an earlier export's directory: the
@@ -106,7 +128,11 @@ int run(const Options& o) {
   begin_output(o.output);
   const std::optional<at::ScalarType> dtype = choose_dtype(o.dtype);
   const int64_t shard_bytes = read_size(o.max_shard_size);
-  const std::string source = find_model(o.source);
+  const std::string adapter = find_adapter(find_path(o.source));
+  const std::string source = adapter.empty() ? find_model(o.source) : adapter;
+  if (adapter.empty() && !o.base.empty()) {
+    throw UserError(cat("--base: expected a LoRA adapter to merge, found the model ", o.source));
+  }
   std::error_code ec;
   if (fs::exists(o.out, ec) && !(fs::is_directory(o.out, ec) && fs::is_empty(o.out, ec))) {
     throw UserError(cat(o.out, ": something is there already; choose another --out"));
@@ -116,8 +142,13 @@ int run(const Options& o) {
   if (fs::exists(temporary, ec)) {
     throw UserError(cat(temporary, ": left by an export that was cut off? Remove it first"));
   }
-  const ModelConfig config = load_model_config(source);
-  copy_model(source, temporary, dtype, shard_bytes);
+  std::string shape_from = source;
+  if (adapter.empty()) {
+    copy_model(source, temporary, dtype, shard_bytes);
+  } else {
+    shape_from = merge_adapter(o, adapter, temporary, dtype, shard_bytes);
+  }
+  const ModelConfig config = load_model_config(shape_from);
   try {
     const std::string run = find_run(source);
     if (!run.empty()) {
@@ -140,8 +171,10 @@ int run(const Options& o) {
 void add_export(Command& hone) {
   static Options o;
   Command& c = hone.verb("export", "a Hugging Face directory of a run's model or a checkpoint");
-  c.argument("RUN_OR_CHECKPOINT", o.source, "run, checkpoint (.../step-000100) or model directory");
+  c.argument("RUN_OR_CHECKPOINT", o.source,
+             "run, checkpoint (.../step-000100), model or PEFT adapter directory");
   c.option("--out", o.out, "directory to make", true);
+  c.option("--base", o.base, "model that an adapter is merged into; default: the one it names");
   c.option("--dtype", o.dtype, "auto (as it is stored), float32, bfloat16 or float16");
   c.option("--max-shard-size", o.max_shard_size, "largest file of weights, e.g. 5GB or 500MB");
   add_output_options(c, o.output);

@@ -222,8 +222,10 @@ struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
     const Dispatch& d =
         *c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["dispatch"].toCapsule())->held;
     if (d.ends.defined()) {
-      Tensor grad = stacked(w.grad, w);
-      grad.add_(at::_grouped_mm(g.t(), x, d.ends));
+      if (w.grad.defined()) {
+        Tensor grad = stacked(w.grad, w);
+        grad.add_(at::_grouped_mm(g.t(), x, d.ends));
+      }
       return {at::_grouped_mm(g, stacked(w.value, w), d.ends), Tensor(), Tensor()};
     }
     const Tensor dx = at::empty_like(x);

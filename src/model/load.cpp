@@ -179,19 +179,15 @@ std::unique_ptr<Transformer> load_model(const std::string& directory, const Mode
 }
 
 void save_model(const Transformer& model, const std::string& directory, const std::string& source,
-                at::ScalarType dtype) {
-  NamedTensors tensors;
-  const WeightArena& weights = model.weights();
-  for (const NamedTensor& t : weights.tensors()) {
-    tensors.emplace_back(t.name, weights.view(t));
-  }
-  save_tensors(model.config(), tensors, directory, source, dtype);
+                at::ScalarType dtype, int64_t shard_bytes) {
+  save_tensors(model.config(), merged_tensors(model, dtype), directory, source, dtype, shard_bytes);
 }
 
 void save_tensors(const ModelConfig& config, const NamedTensors& tensors,
-                  const std::string& directory, const std::string& source, at::ScalarType dtype) {
+                  const std::string& directory, const std::string& source, at::ScalarType dtype,
+                  int64_t shard_bytes) {
   fill_directory(directory, [&] {
-    write_model_weights(directory, tensors, dtype);
+    write_model_weights(directory, tensors, dtype, shard_bytes);
     write_small_files(directory, config_files(config, source), source, dtype);
   });
 }

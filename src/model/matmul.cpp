@@ -43,6 +43,7 @@ Tensor product_transposed(const Tensor& dy, const Parameter& w, int64_t part) {
 }
 
 void add_weight_gradient(const Tensor& dy, const Tensor& x, const Parameter& w, int64_t part) {
+  if (!w.grad.defined()) return;
   Tensor grad = w.part_of(w.grad, part);
   if (dy.is_cpu()) {
     kernels::linear_weight_grad(dy.const_data_ptr<float>(), dy.stride(0), x.const_data_ptr<float>(),

@@ -18,7 +18,7 @@ at::Tensor product_transposed(const at::Tensor& dy, const Parameter& w,
                               int64_t part = Parameter::kWhole);
 void product_transposed_into(const at::Tensor& dx, const at::Tensor& dy, const Parameter& w,
                              int64_t part = Parameter::kWhole);
-// grad += dy^T x
+// grad += dy^T x, of weights that have one
 void add_weight_gradient(const at::Tensor& dy, const at::Tensor& x, const Parameter& w,
                          int64_t part = Parameter::kWhole);
 

@@ -72,24 +72,90 @@ Tensor biased_product(const Tensor& x, const Parameter& w, const Parameter* bias
 struct Linear : FunctionOf<Linear> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight,
                         const Parameter* bias) {
-    ctx->save_for_backward({x});
+    if (weight->grad.defined()) ctx->save_for_backward({x});
     save_parameter(ctx, weight);
     ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
     return biased_product(x, *weight, bias);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
-    const Tensor x = ctx->get_saved_variables()[0];
     const Parameter& w = saved_parameter(ctx);
     const auto* bias = reinterpret_cast<const Parameter*>(ctx->saved_data["bias"].toInt());
     const Tensor d = dy[0].contiguous();
-    if (bias) {
+    if (bias && bias->grad.defined()) {
       Tensor grad = bias->grad;
       grad.add_(d.sum(0, false, at::kFloat));
     }
-    add_weight_gradient(d, x, w);
+    if (w.grad.defined()) add_weight_gradient(d, ctx->get_saved_variables()[0], w);
     return {product_transposed(d, w), Tensor(), Tensor()};
   }
 };
+
+// The columns of `t` that belong to a term: of its rows of W, and of its rows of a.
+Tensor rows_of(const Tensor& t, const LowRankTerm& term) {
+  return t.narrow(1, term.row, term.b->rows);
+}
+Tensor ranks_of(const Tensor& t, const LowRankTerm& term) {
+  return t.narrow(1, term.rank_row, term.b->columns);
+}
+
+// scale * x a^T, [T, ranks]
+Tensor adapter_ranks(const Tensor& x, const Adapter& adapter) {
+  return product(x, *adapter.a).mul_(adapter.scale);
+}
+
+// x W^T + bias + ranks b^T. On the CPU the last product is added whole, so that a row's bits are
+// its own.
+Tensor adapted_product(const Tensor& x, const Parameter& w, const Parameter* bias,
+                       const Tensor& ranks) {
+  const Tensor y = biased_product(x, w, bias);
+  for (const LowRankTerm& term : w.adapter.terms) {
+    Tensor to = rows_of(y, term);
+    if (y.is_cpu()) {
+      to.add_(product(ranks_of(ranks, term), *term.b));
+    } else {
+      to.addmm_(ranks_of(ranks, term), term.b->value.t());
+    }
+  }
+  return y;
+}
+
+// A frozen matrix with its adapter, to which alone gradients are added.
+struct AdaptedLinear : FunctionOf<AdaptedLinear> {
+  // `anchor` as in Embed: x wants no gradient before the first adapter.
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& anchor,
+                        const Parameter* weight, const Parameter* bias) {
+    (void)anchor;
+    const Tensor ranks = adapter_ranks(x, weight->adapter);
+    ctx->save_for_backward({x, ranks});
+    save_parameter(ctx, weight);
+    return adapted_product(x, *weight, bias, ranks);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &ranks = saved[1];
+    const Parameter& w = saved_parameter(ctx);
+    const Adapter& adapter = w.adapter;
+    const Tensor d = dy[0].contiguous(), dranks = at::empty_like(ranks);
+    for (const LowRankTerm& term : adapter.terms) {
+      const Tensor dterm = rows_of(d, term);
+      add_weight_gradient(dterm, ranks_of(ranks, term), *term.b);
+      product_transposed_into(ranks_of(dranks, term), dterm, *term.b);
+    }
+    dranks.mul_(adapter.scale);
+    add_weight_gradient(dranks, x, *adapter.a);
+    Tensor dx;
+    if (ctx->needs_input_grad(0)) {
+      dx = product_transposed(d, w).add_(product_transposed(dranks, *adapter.a));
+    }
+    return {dx, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+Tensor anchor_of(const Parameter& weight) {
+  Tensor anchor = at::empty({0}, weight.value.options());
+  anchor.set_requires_grad(true);
+  return anchor;
+}
 
 struct RmsNorm : FunctionOf<RmsNorm> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight,
@@ -116,11 +182,13 @@ struct RmsNorm : FunctionOf<RmsNorm> {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &inv_rms = saved[1];
     const Parameter& w = saved_parameter(ctx);
-    Tensor grad = w.grad;
+    const bool learned = w.grad.defined();
+    Tensor grad = learned ? w.grad : Tensor();
     const Tensor d = dy[0].contiguous();
     Tensor dx;
     if (x.is_cpu()) {
       dx = at::empty_like(x);
+      if (!learned) grad = at::zeros_like(w.value);  // of a frozen weight, dropped
       kernels::rms_norm_backward(d.const_data_ptr<float>(), x.const_data_ptr<float>(),
                                  w.value.const_data_ptr<float>(), inv_rms.const_data_ptr<float>(),
                                  dx.data_ptr<float>(), grad.data_ptr<float>(), x.size(0),
@@ -128,8 +196,8 @@ struct RmsNorm : FunctionOf<RmsNorm> {
     } else {
       Tensor dw;
       std::tie(dx, dw) = at::_fused_rms_norm_backward(d, x, {x.size(1)}, inv_rms.unsqueeze(1),
-                                                      w.value, {true, true});
-      grad.add_(dw);
+                                                      w.value, {true, learned});
+      if (learned) grad.add_(dw);
     }
     return {dx, Tensor(), Tensor()};
   }
@@ -327,14 +395,16 @@ Tensor embed(const Tensor& tokens, const Parameter& weight) {
   if (!weight.grad.defined() || !at::GradMode::is_enabled()) {
     return at::embedding(weight.value, tokens);
   }
-  Tensor anchor = at::empty({0}, weight.value.options());
-  anchor.set_requires_grad(true);
-  return Embed::apply(anchor, tokens, &weight);
+  return Embed::apply(anchor_of(weight), tokens, &weight);
 }
 
 Tensor linear(const Tensor& x, const Parameter& weight, const Parameter* bias) {
-  return at::GradMode::is_enabled() ? Linear::apply(x, &weight, bias)
-                                    : biased_product(x, weight, bias);
+  if (!at::GradMode::is_enabled()) {
+    return weight.adapted() ? adapted_product(x, weight, bias, adapter_ranks(x, weight.adapter))
+                            : biased_product(x, weight, bias);
+  }
+  return weight.adapted() ? AdaptedLinear::apply(x, anchor_of(weight), &weight, bias)
+                          : Linear::apply(x, &weight, bias);
 }
 
 Tensor rms_norm(const Tensor& x, const Parameter& weight, double eps) {

@@ -7,6 +7,7 @@
 
 #include "model/config.h"
 #include "model/forward_batch.h"
+#include "model/lora.h"
 #include "model/ops.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
@@ -58,6 +59,16 @@ class Transformer {
   // Router biases that balance the load without a gradient (DeepSeek-V3, section 2.1.2), one of
   // each sparse layer, in order; empty if the model has none.
   std::vector<Parameter*> selection_biases() const;
+
+  // Gives the targeted linear layers adapters that change nothing yet (A and B zero), on the
+  // model's device; they are what is trained from now on. Throws UserError for a target that the
+  // model does not have or that cannot have an adapter. REQUIRES: rank > 0; called once; the model
+  // was not made trainable.
+  void add_adapters(LoraShape shape, bool trainable = true);  // lora.cpp
+  LoraAdapters* adapters() { return adapters_.get(); }
+  const LoraAdapters* adapters() const { return adapters_.get(); }
+  // What an optimizer updates.
+  WeightArena& trained() { return adapters_ ? adapters_->weights : weights_; }
 
   const ModelConfig& config() const { return config_; }
   WeightArena& weights() { return weights_; }
@@ -112,6 +123,7 @@ class Transformer {
 
   ModelConfig config_;
   WeightArena weights_;
+  std::unique_ptr<LoraAdapters> adapters_;
   Parameter *embedding_ = nullptr, *final_norm_ = nullptr, *head_ = nullptr;
   std::vector<Block> blocks_;
   std::vector<Predictor> predictors_;
@@ -124,12 +136,13 @@ std::unique_ptr<Transformer> load_model(const std::string& directory, const Mode
 
 // Writes config.json, generation_config.json and model.safetensors (bf16 or float32) into
 // `directory`, each file complete or not at all; tokenizer files are copied from
-// `tokenizer_directory`.
+// `tokenizer_directory`. Adapters are merged into the weights.
 void save_model(const Transformer& model, const std::string& directory,
-                const std::string& tokenizer_directory, at::ScalarType dtype);
+                const std::string& tokenizer_directory, at::ScalarType dtype,
+                int64_t shard_bytes = kShardBytes);
 // The same from a copy of the weights, which name each tensor of the directory's.
 void save_tensors(const ModelConfig& config, const NamedTensors& tensors,
                   const std::string& directory, const std::string& tokenizer_directory,
-                  at::ScalarType dtype);
+                  at::ScalarType dtype, int64_t shard_bytes = kShardBytes);
 
 }  // namespace hone

@@ -22,6 +22,20 @@
 namespace hone {
 
 class WeightArena;
+struct Parameter;
+
+// What a matrix W [N, K] is added to without being changed (LoRA, arXiv 2106.09685): of its rows
+// from `row` on, scale * b a' with b [n, r] and a' the rows of `a` from `rank_row` on, [r, K].
+struct LowRankTerm {
+  const Parameter* b = nullptr;
+  int64_t row = 0, rank_row = 0;
+};
+// The terms of a matrix, disjoint; their a' lie one below the other in one matrix.
+struct Adapter {
+  const Parameter* a = nullptr;
+  std::vector<LowRankTerm> terms;
+  double scale = 1;
+};
 
 // A matrix [rows, columns] or a vector [columns]. Several tensors of a checkpoint file may lie in
 // one parameter, one below the other (q, k and v; gate and up; the experts of a layer).
@@ -37,6 +51,7 @@ struct Parameter {
   // Where the parts begin that are multiplied apart (experts; heads of latent attention), in rows,
   // and the end: {0, rows} for an ordinary matrix.
   std::vector<int64_t> parts;
+  Adapter adapter;  // none: without `a`
 
   int64_t numel() const { return (rows ? rows : 1) * columns; }
   int64_t part_count() const { return static_cast<int64_t>(parts.size()) - 1; }
@@ -51,6 +66,7 @@ struct Parameter {
   const float* packed(int64_t part = kWhole) const;             // for y = x W^T
   const float* packed_transposed(int64_t part = kWhole) const;  // for dx = dy W
   bool exact() const;                                           // WeightArena::exact
+  bool adapted() const;  // has an adapter, and WeightArena::adapting
 
  private:
   friend class WeightArena;
@@ -109,6 +125,9 @@ class WeightArena {
   // CUDA: products whose rows do not depend on how many rows there are.
   bool exact() const { return exact_; }
   void set_exact(bool exact) { exact_ = exact; }
+  // Whether products take the adapters in.
+  bool adapting() const { return adapting_; }
+  void set_adapting(bool adapting) { adapting_ = adapting; }
 
   std::deque<Parameter>& parameters() { return parameters_; }
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
@@ -132,9 +151,10 @@ class WeightArena {
   at::Tensor master_, value_, grad_, fixed_;
   int64_t numel_ = 0, fixed_numel_ = 0;
   uint64_t version_ = 1;
-  bool exact_ = false;
+  bool exact_ = false, adapting_ = true;
 };
 
 inline bool Parameter::exact() const { return arena->exact(); }
+inline bool Parameter::adapted() const { return adapter.a && arena->adapting(); }
 
 }  // namespace hone

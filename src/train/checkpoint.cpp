@@ -27,6 +27,7 @@ std::string step_name(int64_t step) {
 }
 
 constexpr const char* kModel = "/model";
+constexpr const char* kAdapter = "/adapter";
 constexpr const char* kOptimizerFile = "/optimizer.safetensors";
 
 // Throws UserError naming what is wrong with the checkpoint.
@@ -63,15 +64,16 @@ void restore(const std::string& path, Transformer& model, Optimizer& optimizer,
     file->check(name, to);
     copies.push_back({file, name, to});
   };
-  const SafetensorsDirectory weights(path + kModel);
-  for (const NamedTensor& t : model.weights().tensors()) {
-    take(weights.find(t.name), t.name, model.weights().view(t));
+  const SafetensorsDirectory weights(path + (model.adapters() ? kAdapter : kModel));
+  WeightArena& trained = model.trained();
+  for (const NamedTensor& t : trained.tensors()) {
+    take(weights.find(t.name), t.name, trained.view(t));
   }
   const SafetensorsFile rest(path + kOptimizerFile);
   for (const auto& [name, tensor] : optimizer.state()) take(&rest, name, tensor);
   for (const auto& [name, tensor] : more) take(&rest, name, tensor);
   for (const Copy& c : copies) c.file->copy_to(c.name, c.to);
-  model.weights().weights_changed();
+  trained.weights_changed();
 }
 
 }  // namespace
@@ -115,6 +117,7 @@ struct Contents {
   std::string directory;
   int64_t step = 0, keep = 1;
   ModelConfig config;
+  std::optional<LoraShape> lora;  // `weights` are adapters
   NamedTensors weights, rest;
   Json state;
   std::string tokenizer_directory;
@@ -129,7 +132,11 @@ void write_checkpoint(const Contents& c) {
   fs::create_directories(temporary, ec);
   if (ec) throw RunError(cat(temporary, ": cannot be made: ", ec.message()));
   try {
-    save_tensors(c.config, c.weights, temporary + kModel, c.tokenizer_directory, at::kFloat);
+    if (c.lora) {
+      save_adapter(*c.lora, c.weights, c.tokenizer_directory, temporary + kAdapter);
+    } else {
+      save_tensors(c.config, c.weights, temporary + kModel, c.tokenizer_directory, at::kFloat);
+    }
     write_safetensors(temporary + kOptimizerFile, c.rest, {});
     Json full = c.state;
     std::map<std::string, std::string> sums;
@@ -191,11 +198,16 @@ void CheckpointWriter::save(int64_t step, const Transformer& model, Optimizer& o
                             const std::string& tokenizer_directory) {
   settle();
   const at::NoGradGuard no_grad;
-  Contents c{directory_, step, keep_, model.config(), {}, {}, state, tokenizer_directory};
+  Contents c{directory_, step, keep_, model.config(), {}, {}, {}, state, tokenizer_directory};
   c.state["step"] = step;
   c.state["updates"] = optimizer.updates();
-  for (const NamedTensor& t : model.weights().tensors()) {
-    c.weights.emplace_back(t.name, model.weights().view(t));
+  if (model.adapters()) {
+    c.lora = model.adapters()->shape;
+    c.weights = adapter_tensors(model);
+  } else {
+    for (const NamedTensor& t : model.weights().tensors()) {
+      c.weights.emplace_back(t.name, model.weights().view(t));
+    }
   }
   c.rest = optimizer.state();
   c.rest.insert(c.rest.end(), more.begin(), more.end());

@@ -1,9 +1,9 @@
 // Checkpoints: the whole state of a stage between two steps, complete or absent.
 //
 // A checkpoint is a directory step-000100/ with model/, which other tools load (float32 masters,
-// config, tokenizer), optimizer.safetensors (moments and further tensors) and state.json (counters,
-// sizes of the logs, SHA-256 of the files). It is written beside its place and renamed into it, so
-// that a kill leaves the one before.
+// config, tokenizer), or with lora adapter/ in PEFT's layout instead; optimizer.safetensors
+// (moments and further tensors) and state.json (counters, sizes of the logs, SHA-256 of the files).
+// It is written beside its place and renamed into it, so that a kill leaves the one before.
 #pragma once
 
 #include <future>

@@ -61,8 +61,10 @@ std::optional<double> add_old_log_probs(RlStage& s, Rollout& r) {
 }
 
 void add_reference_log_probs(RlStage& s, Rollout& r) {
-  if (!s.reference) return;
-  auto reference = s.trainer.token_stats(*s.reference, r.sequences);
+  if (!needs_reference(s.options.objective)) return;
+  std::optional<WithoutAdapters> base;
+  if (!s.reference) base.emplace(*s.model);
+  auto reference = s.trainer.token_stats(s.reference ? *s.reference : *s.model, r.sequences);
   for (size_t i = 0; i < r.rows.size(); ++i) r.rows[i].ref_logp = std::move(reference.logp[i]);
 }
 

@@ -73,9 +73,13 @@ struct LikelihoodStage {
 
 std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& tokenizer) {
   ModelPlace place = c.place;
-  place.trainable = true;
+  place.trainable = !c.stage.lora.on();
+  const auto adapted = [&](std::unique_ptr<Transformer> model) {
+    begin_adapters(c, *model);
+    return model;
+  };
   if (c.stage.kind == "sft" && !makes_weights(c.recipe, c.stage))
-    return load_model(c.model_directory, place);
+    return adapted(load_model(c.model_directory, place));
   ModelConfig config = c.stage.shape;
   if (c.stage.kind == "sft") config = config_of_stage(c);
   if (c.stage.kind == "pretrain") {
@@ -88,7 +92,7 @@ std::unique_ptr<Transformer> make_model(const StageContext& c, const Tokenizer& 
   }
   auto model = std::make_unique<Transformer>(config, place);
   model->initialize(static_cast<uint64_t>(c.recipe.seed));
-  return model;
+  return adapted(std::move(model));
 }
 
 LikelihoodStage::LikelihoodStage(StageContext& c)
@@ -235,9 +239,9 @@ RunEnd run_likelihood_stage(StageContext& context) {
   }
   s.save();
   s.checkpoints.wait();
-  const std::string path = context.directory + "/model";
-  save_model(*s.model, path + ".tmp", s.tokenizer_directory, at::kBFloat16);
-  publish_directory(path + ".tmp", path);
+  const std::string path = context.directory + "/model.tmp";
+  save_stage_model(context, *s.model, path, s.tokenizer_directory);
+  publish_stage_model(path, context.directory);
   return RunEnd::finished;
 }
 

@@ -7,8 +7,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "engine/engine.h"
+#include "model/transformer.h"
 #include "text/tokenizer.h"
 #include "train/format.h"
+#include "train/stage.h"
 
 namespace hone {
 namespace {
@@ -50,6 +52,15 @@ double kept_elements(const ModelConfig& c, bool recompute_layers) {
   return all + 0.75 * static_cast<double>(c.vocab_size);
 }
 
+// Of a model of which nothing is allocated.
+int64_t adapter_parameters(const LoraOptions& lora, const ModelConfig& config) {
+  Transformer model(config, {at::Device(at::kMeta)});
+  model.add_adapters(lora_shape(lora));
+  int64_t parameters = 0;
+  for (const NamedTensor& t : model.adapters()->weights.tensors()) parameters += t.numel();
+  return parameters;
+}
+
 }  // namespace
 
 StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_bytes) {
@@ -58,7 +69,9 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
   plan.kind = s.kind;
   plan.parameters = c.parameter_count();
   plan.active_parameters = c.active_parameter_count();
-  const int64_t n = plan.parameters;
+  const bool lora = s.lora.on();
+  plan.trained_parameters = lora ? adapter_parameters(s.lora, c) : plan.parameters;
+  const int64_t n = plan.parameters, trained = plan.trained_parameters;
   const bool rl = s.kind == "rl";
   int64_t step_tokens = s.batch_tokens, row = s.batch_tokens;
   if (rl) {
@@ -73,10 +86,11 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
     plan.peak += bytes;
   };
   add("weights", n * value_bytes);
-  if (value_bytes < 4) add("float32 masters", n * 4);
-  add("gradients", n * 4);
-  add("moments", moment_bytes(s.optimizer.moments, n));  // of Muon too, which uses one of them
-  if (rl && needs_reference(s.objective)) add("reference", n * value_bytes);
+  if (lora) add("adapters", trained * value_bytes);
+  if (value_bytes < 4) add("float32 masters", trained * 4);
+  add("gradients", trained * 4);
+  add("moments", moment_bytes(s.optimizer.moments, trained));  // Muon leaves one of them unused
+  if (rl && needs_reference(s.objective) && !lora) add("reference", n * value_bytes);
   const int64_t kept = plan.peak;
   plan.recompute_layers = s.recompute == Recompute::layers;
   const auto activations =
@@ -192,6 +206,7 @@ Json plan_json(const StagePlan& p) {
           {"kind", p.kind},
           {"parameters", p.parameters},
           {"active_parameters", p.active_parameters},
+          {"trained_parameters", p.trained_parameters},
           {"completions", p.completions},
           {"micro_batch_tokens", p.micro_batch_tokens},
           {"recompute", p.recompute_layers ? "layers" : "none"},
@@ -204,6 +219,7 @@ std::string plan_text(const StagePlan& p) {
   std::string text =
       cat("stage ", p.name, ": ", p.kind, ", ", p.parameters, " parameters",
           p.active_parameters == p.parameters ? "" : cat(", ", p.active_parameters, " active"),
+          p.trained_parameters == p.parameters ? "" : cat(", ", p.trained_parameters, " trained"),
           p.completions ? cat(", ", p.completions, " completions a step") : "", "\n");
   for (const auto& [kind, n] : p.bytes) {
     std::string line = "  " + kind;

@@ -14,6 +14,7 @@ namespace hone {
 struct StagePlan {
   std::string name, kind;
   int64_t parameters = 0, active_parameters = 0;  // exact
+  int64_t trained_parameters = 0;                 // of adapters with lora, else all
   int64_t completions = 0;                        // of a step, rl only
   int64_t micro_batch_tokens = 0;                 // of the largest forward pass with a gradient
   bool recompute_layers = false;
@@ -29,11 +30,11 @@ struct StagePlan {
 // The worst case of a stage on one device. `value_bytes`: of a weight and an activation, 2 in
 // bfloat16 (with float32 masters beside), 4 in float32.
 //
-// Weights, masters, float32 gradients, moments, the reference and the cache follow from the recipe.
-// Activations are an estimate: bytes = value_bytes T (L (13.4 C + 3.1 F) + 0.75 V), with T the
-// tokens of the largest micro-batch, C the hidden width, F the inner width of a token (of the
-// experts it takes) and L the layers. The factors were fitted to the measured peaks of four dense
-// recipes on one H200 (BENCHMARKS.md has them beside the prediction). Where layers run again
+// Weights, adapters, masters, float32 gradients, moments, the reference and the cache follow from
+// the recipe. Activations are an estimate: bytes = value_bytes T (L (13.4 C + 3.1 F) + 0.75 V),
+// with T the tokens of the largest micro-batch, C the hidden width, F the inner width of a token
+// (of the experts it takes) and L the layers. The factors were fitted to the measured peaks of four
+// dense recipes on one H200 (BENCHMARKS.md has them beside the prediction). Where layers run again
 // (`recompute: layers`) L C is kept, and one layer, the widest, is there whole.
 // `recompute: auto` counts as none; see decide_recompute.
 StagePlan plan_stage(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes);

@@ -96,6 +96,32 @@ void check_positive(const StageOptions& s, const char* key, int64_t value) {
   }
 }
 
+void check_lora(const StageOptions& s) {
+  const LoraOptions& o = s.lora;
+  const auto refuse = [&](const std::string& what) {
+    throw UserError(cat("stage '", s.name, "': ", what));
+  };
+  if (o.rank < 0) refuse(cat("lora.rank: expected at least 0, found ", o.rank));
+  if (!o.on() && (o.alpha || !o.targets.empty())) refuse("lora.rank is missing");
+  if (!o.on()) return;
+  if (!o.from.empty() && (o.rank > 0 || o.alpha || !o.targets.empty())) {
+    refuse("lora.from brings rank, alpha and targets with it; leave them out");
+  }
+  if (o.alpha && *o.alpha <= 0)
+    refuse(cat("lora.alpha: expected a number above 0, found ", *o.alpha));
+  if (s.kind == "pretrain") {
+    refuse("lora trains adapters of a model that is there, pretrain makes one; leave lora out");
+  }
+  if (s.experts.bias_speed > 0) {
+    refuse("experts.bias_speed changes weights that lora leaves as they are; set it to 0");
+  }
+  if (s.kind == "rl" && s.objective.kl.reference_refresh > 0) {
+    refuse(
+        "with lora the reference is the model without adapters, which does not change; set "
+        "objective.kl.reference_refresh to 0");
+  }
+}
+
 void check_stage(StageOptions& s) {
   if (std::find(kKinds.begin(), kKinds.end(), s.kind) == kKinds.end()) {
     throw UserError(
@@ -134,6 +160,7 @@ void check_stage(StageOptions& s) {
       if (!d.task.empty()) make_task(d.task, d.options);
     }
   }
+  check_lora(s);
   const RewardSet rewards(s.rewards);  // names and options exist
   for (size_t i = 0; i < s.rewards.size(); ++i) s.rewards[i].as = rewards.specs()[i].as;
   if (s.kind != "rl") {
@@ -200,6 +227,15 @@ void describe(OptionVisitor& v, LengthStep& o) {
   v.value("max_tokens", o.max_tokens, "longest completion, in tokens");
 }
 
+void describe(OptionVisitor& v, LoraOptions& o) {
+  v.value("rank", o.rank,
+          "rl, sft: train adapters of this rank, the weights stay; 0: train weights");
+  v.value("alpha", o.alpha, "adapters count alpha / rank; default: twice the rank");
+  v.value("targets", o.targets,
+          "which linear layers, as PEFT's target_modules; default: all but experts and head");
+  v.value("from", o.from, "begin with the PEFT adapter of this directory");
+}
+
 void describe(OptionVisitor& v, CheckpointOptions& o) {
   v.value("every_steps", o.every_steps, "checkpoint every so many steps; 0: by time");
   v.value("every_minutes", o.every_minutes, "checkpoint after so many minutes; 0: never by time");
@@ -260,6 +296,7 @@ void describe(OptionVisitor& v, StageOptions& o) {
   v.value("batch_tokens", o.batch_tokens, "pretrain, sft: tokens in an optimizer step");
   v.section("experts", o.experts, "models with experts: how their load is balanced");
   v.section("optimizer", o.optimizer, "the optimizer");
+  v.section("lora", o.lora, "low-rank adapters");
   v.value("steps", o.steps, "steps of the stage");
   v.section("eval", o.eval, "evaluation on held-out problems");
   v.section("checkpoint", o.checkpoint, "when to save");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,16 @@ struct CheckpointOptions {
   int64_t keep = 2;
 };
 
+// Low-rank adapters, trained instead of the weights.
+struct LoraOptions {
+  int64_t rank = 0;             // 0: none, but of `from`
+  std::optional<double> alpha;  // default: twice the rank
+  std::vector<std::string> targets;
+  std::string from;  // a PEFT directory, which says the other three
+
+  bool on() const { return rank > 0 || !from.empty(); }
+};
+
 struct StageOptions {
   std::string name;
   std::string kind = "rl";
@@ -65,6 +76,7 @@ struct StageOptions {
   int64_t batch_tokens = 8192;
   BalanceOptions experts;
   OptimizerOptions optimizer;
+  LoraOptions lora;
   int64_t steps = 100;
   EvalOptions eval;
   CheckpointOptions checkpoint;
@@ -86,6 +98,7 @@ void describe(OptionVisitor& v, RewardSpec& o);
 void describe(OptionVisitor& v, EvalOptions& o);
 void describe(OptionVisitor& v, LengthStep& o);
 void describe(OptionVisitor& v, CheckpointOptions& o);
+void describe(OptionVisitor& v, LoraOptions& o);
 void describe(OptionVisitor& v, StageOptions& o);
 void describe(OptionVisitor& v, Recipe& o);
 

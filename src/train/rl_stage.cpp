@@ -22,7 +22,7 @@ namespace hone {
 namespace fs = std::filesystem;
 namespace {
 
-std::unique_ptr<Transformer> open_model(const StageContext& c, bool trainable) {
+std::unique_ptr<Transformer> open_weights(const StageContext& c, bool trainable) {
   ModelPlace place = c.place;
   place.trainable = trainable;
   if (!makes_weights(c.recipe, c.stage)) return load_model(c.model_directory, place);
@@ -31,10 +31,16 @@ std::unique_ptr<Transformer> open_model(const StageContext& c, bool trainable) {
   return model;
 }
 
-// The model as it begins, where the objective needs it.
+std::unique_ptr<Transformer> open_model(const StageContext& c) {
+  auto model = open_weights(c, !c.stage.lora.on());
+  begin_adapters(c, *model);
+  return model;
+}
+
+// The model as it begins, where the objective needs it. Of one with adapters the weights are that.
 std::unique_ptr<Transformer> open_reference(const StageContext& c, const Transformer& model) {
-  if (!needs_reference(c.stage.objective)) return nullptr;
-  if (!makes_weights(c.recipe, c.stage)) return open_model(c, false);
+  if (!needs_reference(c.stage.objective) || model.adapters()) return nullptr;
+  if (!makes_weights(c.recipe, c.stage)) return open_weights(c, false);
   ModelPlace place = c.place;
   place.trainable = false;
   auto reference = std::make_unique<Transformer>(model.config(), place);
@@ -71,7 +77,7 @@ RlStage::RlStage(StageContext& c)
     : context(c),
       options(c.stage),
       tokenizer(load_tokenizer(c.model_directory)),
-      model(open_model(c, /*trainable=*/true)),
+      model(open_model(c)),
       reference(open_reference(c, *model)),
       problems(open_problems(options.data, Split::train, static_cast<uint64_t>(c.recipe.seed))),
       selector(*problems, options.selection),
@@ -202,7 +208,7 @@ void RlStage::keep_best(double score) {
   best_step = step;
   if (!keeps_weights(context.recipe, options)) return;
   const std::string path = best_path(context.directory, step);
-  save_model(*model, path + ".tmp", context.model_directory, at::kBFloat16);
+  save_stage_model(context, *model, path + ".tmp", context.model_directory);
   publish_directory(path + ".tmp", path);
 }
 
@@ -251,10 +257,10 @@ void RlStage::finish() {
   kill_point("finish");
   write_examples();
   if (!keeps_weights(context.recipe, options)) return;
-  const std::string path = context.directory + "/model";
-  fs::remove_all(path + ".tmp");
-  fs::copy(best_path(context.directory, best_step), path + ".tmp", fs::copy_options::recursive);
-  publish_directory(path + ".tmp", path);
+  const std::string copy = context.directory + "/model.tmp";
+  fs::remove_all(copy);
+  fs::copy(best_path(context.directory, best_step), copy, fs::copy_options::recursive);
+  publish_stage_model(copy, context.directory);
 }
 
 }  // namespace hone

@@ -40,7 +40,7 @@ struct RlStage {
   const StageOptions& options;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Transformer> model;
-  std::unique_ptr<Transformer> reference;  // where the objective has a KL term
+  std::unique_ptr<Transformer> reference;  // where the objective has a KL term, without lora
   std::unique_ptr<ProblemSource> problems;
   ProblemSelector selector;
   std::vector<Problem> heldout;

@@ -159,6 +159,7 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
     }
     contexts[stage.name] = context;
     if (fs::exists(stage_directory(run, i, stage) + "/finished.json")) continue;
+    if (!stage.lora.from.empty()) read_adapter_shape(find_path(stage.lora.from));
     if (!stage.eval.data.empty()) open_problems(stage.eval.data, Split::train, seed);
     if (stage.kind != "rl") {
       open_documents(stage.data, seed);
@@ -208,6 +209,8 @@ void write_provenance(const Recipe& recipe, const std::string& run, const ModelP
     if (read && fs::exists(model + "/config.json")) {
       j["models"][stage.model] = weight_hashes(model);
     }
+    const std::string& adapter = stage.lora.from;
+    if (!adapter.empty()) j["models"][adapter] = weight_hashes(find_path(adapter));
     for (const auto* specs : {&stage.data, &stage.eval.data}) {
       for (const DataSpec& spec : *specs) {
         const std::string path = find_path(spec.path);
@@ -218,14 +221,20 @@ void write_provenance(const Recipe& recipe, const std::string& run, const ModelP
   write_file_atomic(run + "/provenance.json", j.dump(2) + "\n");
 }
 
+std::string lora_words(const StageOptions& s) {
+  if (!s.lora.on()) return "";
+  return s.lora.from.empty() ? cat(", LoRA of rank ", s.lora.rank)
+                             : cat(", LoRA from ", s.lora.from);
+}
+
 std::string describe_stage(const StageOptions& s) {
   if (s.kind != "rl") {
     return cat("stage ", s.name, ": ", s.kind, ", ", s.steps, " steps of ", s.batch_tokens,
-               " tokens");
+               " tokens", lora_words(s));
   }
   return cat("stage ", s.name, ": RL (", s.objective.preset, "), ", s.steps, " steps of ",
              s.prompts_per_step, " prompts x ", s.group_size, " completions of at most ",
-             s.max_tokens, " tokens");
+             s.max_tokens, " tokens", lora_words(s));
 }
 
 RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPlace& place);
@@ -364,12 +373,15 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
     kill_point("stage_finished");
   }
   const std::string last =
-      stage_directory(options.directory, recipe.stages.size() - 1, recipe.stages.back()) + "/model";
-  const std::string published = options.directory + "/model";
+      stage_directory(options.directory, recipe.stages.size() - 1, recipe.stages.back());
   if (keeps_weights(recipe, recipe.stages.back())) {
-    fs::remove_all(published + ".tmp");
-    fs::copy(last, published + ".tmp", fs::copy_options::recursive);
-    publish_directory(published + ".tmp", published);
+    for (const char* name : {"/adapter", "/model"}) {
+      if (!fs::exists(last + name)) continue;  // no lora
+      const std::string published = options.directory + name;
+      fs::remove_all(published + ".tmp");
+      fs::copy(last + name, published + ".tmp", fs::copy_options::recursive);
+      publish_directory(published + ".tmp", published);
+    }
   }
   write_provenance(recipe, options.directory, place);
   write_report({options.directory}, options.directory + "/report.html");

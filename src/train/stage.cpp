@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/rng.h"
 #include "train/trial.h"
 
 namespace hone {
@@ -22,6 +23,45 @@ std::optional<RunEnd> stop_asked(const StageContext& context) {
 ModelConfig config_of_stage(const StageContext& c) {
   return stands_in(c.recipe, c.stage) ? complete_shape(c.stage.shape, "shape")
                                       : load_model_config(c.model_directory);
+}
+
+LoraShape lora_shape(const LoraOptions& o) {
+  if (!o.from.empty()) return read_adapter_shape(find_path(o.from));
+  return {o.rank, o.alpha.value_or(2 * static_cast<double>(o.rank)), o.targets};
+}
+
+void begin_adapters(const StageContext& c, Transformer& model) {
+  const LoraOptions& o = c.stage.lora;
+  if (!o.on()) return;
+  if (model.device().is_cuda() && model.exact()) {
+    throw UserError(
+        "exact: the GPU computes adapters in an order that depends on the batch; leave exact or "
+        "lora off there, or run on the CPU");
+  }
+  model.add_adapters(lora_shape(o));
+  if (o.from.empty()) {
+    initialize_adapters(
+        model, make_key(static_cast<uint64_t>(c.recipe.seed), static_cast<uint64_t>(c.index)));
+  } else {
+    load_adapter(model, find_path(o.from));
+  }
+}
+
+namespace {
+constexpr const char* kAdapter = "/adapter";
+}
+
+void save_stage_model(const StageContext& c, const Transformer& model, const std::string& path,
+                      const std::string& tokenizer_directory) {
+  save_model(model, path, tokenizer_directory, at::kBFloat16);
+  if (!model.adapters()) return;
+  save_adapter(model.adapters()->shape, adapter_tensors(model), c.model_directory, path + kAdapter);
+}
+
+void publish_stage_model(const std::string& from, const std::string& directory) {
+  const std::string adapter = from + kAdapter;
+  if (std::filesystem::exists(adapter)) publish_directory(adapter, directory + kAdapter);
+  publish_directory(from, directory + "/model");
 }
 
 void set_expert_load(MetricsRow& row, const ExpertLoad& load) {

@@ -40,6 +40,17 @@ std::optional<RunEnd> stop_asked(const StageContext& context);
 // and no such directory, the recipe's `shape`.
 ModelConfig config_of_stage(const StageContext& context);
 
+// The adapter that a recipe's `lora` asks for.
+LoraShape lora_shape(const LoraOptions& options);
+// Gives the model the adapters that the stage begins with; nothing without `lora`.
+void begin_adapters(const StageContext& context, Transformer& model);
+// Writes the model to `path` as a stage leaves it: in bfloat16, adapters merged and once more in
+// path/adapter.
+void save_stage_model(const StageContext& context, const Transformer& model,
+                      const std::string& path, const std::string& tokenizer_directory);
+// Puts what save_stage_model wrote to `from` in place: directory/model, and the adapter beside it.
+void publish_stage_model(const std::string& from, const std::string& directory);
+
 // Load of the experts, for models that have them.
 void set_expert_load(MetricsRow& row, const ExpertLoad& load);
 

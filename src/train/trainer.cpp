@@ -17,7 +17,7 @@ using at::Tensor;
 Trainer::Trainer(Transformer& model, const OptimizerOptions& optimizer,
                  const TrainerOptions& options)
     : model_(model),
-      optimizer_(optimizer, model.weights()),
+      optimizer_(optimizer, model.trained()),
       options_(options),
       share_prompts_(model.device().is_cpu()) {}
 

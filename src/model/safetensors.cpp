@@ -93,8 +93,11 @@ void SafetensorsFile::check(const std::string& name, const at::Tensor& to) const
     throw UserError(cat(path_, ": tensor ", name, ": expected shape ", to.sizes(), ", found ",
                         at::IntArrayRef(e.shape)));
   }
-  if (to.scalar_type() == at::kByte && e.dtype == "U8") return;
-  if (to.scalar_type() == at::kByte || !is_weight_dtype(e.dtype)) {
+  if (to.scalar_type() == at::kByte) {
+    if (e.dtype == "U8") return;
+    throw UserError(cat(path_, ": tensor ", name, ": expected dtype U8, found ", e.dtype));
+  }
+  if (!is_weight_dtype(e.dtype)) {
     throw UserError(cat(path_, ": tensor ", name, ": expected dtype F32, BF16 or F16, found ",
                         e.dtype, "; weights that are quantized must be converted to BF16 first"));
   }

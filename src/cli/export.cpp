@@ -45,27 +45,6 @@ int64_t read_size(const std::string& text) {
       cat("--max-shard-size: expected a size such as 5GB or 500MB, found '", text, "'"));
 }
 
-// The adapter merged into its base, in `directory`. Returns the base's directory.
-std::string merge_adapter(const Options& o, const std::string& adapter,
-                          const std::string& directory, std::optional<at::ScalarType> dtype,
-                          int64_t shard_bytes) {
-  const std::string name = o.base.empty() ? base_of_adapter(adapter) : o.base;
-  const std::string base = find_path(name);
-  std::error_code ec;
-  if (name.empty() || !fs::exists(base + "/config.json", ec)) {
-    throw UserError(cat(adapter, ": its base model '", name,
-                        "' is no directory here; say by --base DIR where it is"));
-  }
-  const auto model = load_model(base, {});
-  model->add_adapters(read_adapter_shape(adapter), /*trainable=*/false);
-  load_adapter(*model, adapter);
-  const SafetensorsDirectory files(base);
-  const auto& [tensor, file] = *files.tensors().begin();
-  save_model(*model, directory, base, dtype.value_or(file->tensor(tensor).scalar_type()),
-             shard_bytes);
-  return base;
-}
-
 // The run that a model or checkpoint directory is part of, or an earlier export's directory: the
 // nearest above with a recipe and what came of it. Empty: there is none.
 std::string find_run(const std::string& directory) {
@@ -76,6 +55,38 @@ std::string find_run(const std::string& directory) {
     if (is_run && fs::exists(path / "recipe.yaml")) return path.string();
   }
   return "";
+}
+
+// The base of an adapter, by name: a directory, or an earlier stage of the adapter's run.
+std::string find_base(const std::string& name, const std::string& adapter) {
+  std::vector<std::string> places{find_path(name)};
+  std::error_code ec;
+  const std::string run = find_run(adapter);
+  for (const auto& entry : fs::directory_iterator(run.empty() ? "" : run + "/stages", ec)) {
+    const std::string stage = entry.path().filename().string();  // 01-NAME
+    if (stage.substr(stage.find('-') + 1) == name)
+      places.push_back(entry.path().string() + "/model");
+  }
+  for (const std::string& place : places) {
+    if (!name.empty() && fs::exists(place + "/config.json", ec)) return place;
+  }
+  throw UserError(cat(adapter, ": its base model '", name,
+                      "' is no directory here; say by --base DIR where it is"));
+}
+
+// The adapter merged into its base, in `directory`. Returns the base's directory.
+std::string merge_adapter(const Options& o, const std::string& adapter,
+                          const std::string& directory, std::optional<at::ScalarType> dtype,
+                          int64_t shard_bytes) {
+  const std::string base = find_base(o.base.empty() ? base_of_adapter(adapter) : o.base, adapter);
+  const auto model = load_model(base, {});
+  model->add_adapters(read_adapter_shape(adapter), /*trainable=*/false);
+  load_adapter(*model, adapter);
+  const SafetensorsDirectory files(base);
+  const auto& [tensor, file] = *files.tensors().begin();
+  save_model(*model, directory, base, dtype.value_or(file->tensor(tensor).scalar_type()),
+             shard_bytes);
+  return base;
 }
 
 // What the model was made from, as far as it is known here.

@@ -24,6 +24,7 @@ struct LoraShape {
 struct LoraAdapters {
   LoraShape shape;      // with the targets that an empty list stood for
   WeightArena weights;  // A and B, by PEFT's names
+  std::string base;     // the model that they are of, as a recipe names it
 };
 
 // A uniform in +-1/sqrt(K), as PEFT begins, and B zero; a function of the seed alone.

@@ -117,7 +117,8 @@ struct Contents {
   std::string directory;
   int64_t step = 0, keep = 1;
   ModelConfig config;
-  std::optional<LoraShape> lora;  // `weights` are adapters
+  std::optional<LoraShape> lora;  // `weights` are adapters, of the model `base`
+  std::string base;
   NamedTensors weights, rest;
   Json state;
   std::string tokenizer_directory;
@@ -133,7 +134,7 @@ void write_checkpoint(const Contents& c) {
   if (ec) throw RunError(cat(temporary, ": cannot be made: ", ec.message()));
   try {
     if (c.lora) {
-      save_adapter(*c.lora, c.weights, c.tokenizer_directory, temporary + kAdapter);
+      save_adapter(*c.lora, c.weights, c.base, temporary + kAdapter);
     } else {
       save_tensors(c.config, c.weights, temporary + kModel, c.tokenizer_directory, at::kFloat);
     }
@@ -198,11 +199,12 @@ void CheckpointWriter::save(int64_t step, const Transformer& model, Optimizer& o
                             const std::string& tokenizer_directory) {
   settle();
   const at::NoGradGuard no_grad;
-  Contents c{directory_, step, keep_, model.config(), {}, {}, {}, state, tokenizer_directory};
+  Contents c{directory_, step, keep_, model.config(), {}, {}, {}, {}, state, tokenizer_directory};
   c.state["step"] = step;
   c.state["updates"] = optimizer.updates();
   if (model.adapters()) {
     c.lora = model.adapters()->shape;
+    c.base = model.adapters()->base;
     c.weights = adapter_tensors(model);
   } else {
     for (const NamedTensor& t : model.weights().tensors()) {

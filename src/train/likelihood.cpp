@@ -240,7 +240,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
   s.save();
   s.checkpoints.wait();
   const std::string path = context.directory + "/model.tmp";
-  save_stage_model(context, *s.model, path, s.tokenizer_directory);
+  save_stage_model(*s.model, path, s.tokenizer_directory);
   publish_stage_model(path, context.directory);
   return RunEnd::finished;
 }

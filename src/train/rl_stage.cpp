@@ -208,7 +208,7 @@ void RlStage::keep_best(double score) {
   best_step = step;
   if (!keeps_weights(context.recipe, options)) return;
   const std::string path = best_path(context.directory, step);
-  save_stage_model(context, *model, path + ".tmp", context.model_directory);
+  save_stage_model(*model, path + ".tmp", context.model_directory);
   publish_directory(path + ".tmp", path);
 }
 

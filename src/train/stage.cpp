@@ -39,6 +39,7 @@ void begin_adapters(const StageContext& c, Transformer& model) {
         "lora off there, or run on the CPU");
   }
   model.add_adapters(lora_shape(o));
+  model.adapters()->base = c.stage.model;
   if (o.from.empty()) {
     initialize_adapters(
         model, make_key(static_cast<uint64_t>(c.recipe.seed), static_cast<uint64_t>(c.index)));
@@ -51,11 +52,12 @@ namespace {
 constexpr const char* kAdapter = "/adapter";
 }
 
-void save_stage_model(const StageContext& c, const Transformer& model, const std::string& path,
+void save_stage_model(const Transformer& model, const std::string& path,
                       const std::string& tokenizer_directory) {
   save_model(model, path, tokenizer_directory, at::kBFloat16);
   if (!model.adapters()) return;
-  save_adapter(model.adapters()->shape, adapter_tensors(model), c.model_directory, path + kAdapter);
+  const LoraAdapters& adapters = *model.adapters();
+  save_adapter(adapters.shape, adapter_tensors(model), adapters.base, path + kAdapter);
 }
 
 void publish_stage_model(const std::string& from, const std::string& directory) {

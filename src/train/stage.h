@@ -46,8 +46,8 @@ LoraShape lora_shape(const LoraOptions& options);
 void begin_adapters(const StageContext& context, Transformer& model);
 // Writes the model to `path` as a stage leaves it: in bfloat16, adapters merged and once more in
 // path/adapter.
-void save_stage_model(const StageContext& context, const Transformer& model,
-                      const std::string& path, const std::string& tokenizer_directory);
+void save_stage_model(const Transformer& model, const std::string& path,
+                      const std::string& tokenizer_directory);
 // Puts what save_stage_model wrote to `from` in place: directory/model, and the adapter beside it.
 void publish_stage_model(const std::string& from, const std::string& directory);
 

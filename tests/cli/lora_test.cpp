@@ -120,6 +120,28 @@ TEST_CASE("an sft run with lora leaves a merged model that samples, and an adapt
         config["target_modules"]);
 }
 
+TEST_CASE("an adapter of an earlier stage's model finds it again in its run") {
+  const TemporaryDirectory dir;
+  const std::string path = dir / "two.yaml";
+  spill(path,
+        "device: cpu\nthreads: 1\nstages:\n- {name: one, kind: sft, model: " + random_model() +
+            ", data: [{task: sum}], steps: 2, batch_tokens: 128, optimizer: {lr: 0.02}}\n"
+            "- {name: two, kind: sft, model: one, data: [{task: sum}], steps: 2,"
+            " batch_tokens: 128, optimizer: {lr: 0.02}, lora: {rank: 2}}\n");
+  const Outcome out = run_hone("train " + path + " --quiet --out " + (dir / "run"));
+  INFO(out.err);
+  REQUIRE(out.code == 0);
+  CHECK_FALSE(fs::exists(dir / "run/stages/01-one/adapter"));
+  const Outcome exported = run_hone("export " + (dir / "run/adapter") + " --out " + (dir / "out"));
+  INFO(exported.err);
+  REQUIRE(exported.code == 0);
+  CHECK(slurp(dir / "out/model.safetensors") == slurp(dir / "run/model/model.safetensors"));
+  fs::copy(dir / "run/adapter", dir / "elsewhere");
+  const Outcome lost = run_hone("export " + (dir / "elsewhere") + " --out " + (dir / "no"));
+  CHECK(lost.code == 2);
+  CHECK(says(lost.err, "--base DIR"));
+}
+
 TEST_CASE("what lora cannot be combined with is refused in words") {
   const TemporaryDirectory dir;
   const auto with = [&](const std::string& lora, const std::string& overrides = "") {

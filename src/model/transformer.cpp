@@ -302,6 +302,8 @@ Transformer::Stream Transformer::run_block_or_twice(const Stream& stream, const 
 
 at::Tensor Transformer::forward(const ForwardBatch& batch) const {
   Stream s{scaled(ops::embed(batch.tokens, *embedding_), config_.embedding_scale), {}};  // [T, C]
+  // A layer that runs again is in the graph only if its input is: frozen embeddings are not.
+  if (batch.recompute_layers && adapters_ && at::GradMode::is_enabled()) s.x.requires_grad_();
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     s = run_block_or_twice(s, blocks_[static_cast<size_t>(layer)], batch, layer);
   }

@@ -158,9 +158,9 @@ void write_checkpoint(const Contents& c) {
   kill_point("checkpoint_after_rename");
   const std::vector<std::string> all = list_checkpoints(c.directory);
   for (size_t i = 0; i + static_cast<size_t>(std::max<int64_t>(c.keep, 1)) < all.size(); ++i) {
-    fs::remove_all(all[i], ec);
+    fs::rename(all[i], all[i] + ".tmp", ec);  // a kill must not leave it half removed
   }
-  for (const auto& entry : fs::directory_iterator(c.directory, ec)) {  // what a kill left half done
+  for (const auto& entry : fs::directory_iterator(c.directory, ec)) {  // those, and a kill's rest
     if (entry.path().extension() == ".tmp") fs::remove_all(entry.path(), ec);
   }
 }

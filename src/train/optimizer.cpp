@@ -29,9 +29,8 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
   }
   if (o.name == "muon" && o.moments != MomentForm::float32) {
     throw UserError(
-        "optimizer.moments: narrow moments are AdamW's; expected float32 with muon, whose buffer "
-        "is "
-        "orthogonalised as it is");
+        "optimizer.moments: expected float32 with muon, whose buffer is orthogonalised as it is; "
+        "narrow moments are AdamW's");
   }
   if (o.betas.size() != 2) throw UserError("optimizer.betas: expected two numbers");
   const auto check = [](const char* key, double value, bool fits, const char* expected) {

@@ -39,6 +39,11 @@ std::string stage_directory(const std::string& run, size_t index, const StageOpt
   return run + "/stages/" + number + stage.name;
 }
 
+constexpr const char* kFinished = "/finished.json";
+bool is_finished(const std::string& run, size_t index, const StageOptions& stage) {
+  return fs::exists(stage_directory(run, index, stage) + kFinished);
+}
+
 // The first key at which two resolved recipes differ, "" if they are the same.
 std::string difference(const YAML::Node& a, const YAML::Node& b, const std::string& path) {
   if (a.Type() != b.Type()) return path;
@@ -158,7 +163,7 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
       load_tokenizer(model);
     }
     contexts[stage.name] = context;
-    if (fs::exists(stage_directory(run, i, stage) + "/finished.json")) continue;
+    if (is_finished(run, i, stage)) continue;
     if (!stage.lora.from.empty()) read_adapter_shape(find_path(stage.lora.from));
     if (!stage.eval.data.empty()) open_problems(stage.eval.data, Split::train, seed);
     if (stage.kind != "rl") {
@@ -184,7 +189,7 @@ Recipe fitted(Recipe recipe, const std::string& run, const ModelPlace& place) {
   const auto value_bytes = static_cast<int64_t>(c10::elementSize(place.dtype));
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     StageOptions& stage = recipe.stages[i];
-    if (fs::exists(stage_directory(run, i, stage) + "/finished.json")) continue;
+    if (is_finished(run, i, stage)) continue;
     const ModelConfig shape = planned_shape(recipe, stage);
     stage.recompute = decide_recompute(stage, shape, value_bytes, available);
     require_fit(stage, shape, value_bytes, available);
@@ -339,7 +344,9 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
   for (const StageOptions& stage : recipe.stages) header += "  " + describe_stage(stage) + "\n";
   if (place.device.is_cuda()) {
     const auto value_bytes = static_cast<int64_t>(c10::elementSize(place.dtype));
-    for (const StageOptions& stage : recipe.stages) {
+    for (size_t i = 0; i < recipe.stages.size(); ++i) {
+      const StageOptions& stage = recipe.stages[i];
+      if (is_finished(options.directory, i, stage)) continue;  // its model may be gone by now
       header += plan_text(plan_stage(stage, planned_shape(recipe, stage), value_bytes)) + "\n";
     }
   }
@@ -349,8 +356,7 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     const StageOptions& stage = recipe.stages[i];
     const std::string directory = stage_directory(options.directory, i, stage);
-    const std::string finished = directory + "/finished.json";
-    if (fs::exists(finished)) continue;
+    if (is_finished(options.directory, i, stage)) continue;
     std::error_code ec;
     fs::create_directories(directory, ec);
     if (ec) throw RunError(cat(directory, ": cannot be made: ", ec.message()));
@@ -369,7 +375,7 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
       display.note(cat("saved; go on with: hone train ... --resume --out ", options.directory));
       return end;
     }
-    write_file_atomic(finished, "{}\n");
+    write_file_atomic(directory + kFinished, "{}\n");
     kill_point("stage_finished");
   }
   const std::string last =

@@ -85,6 +85,16 @@ T nan_of() {
 template <class T>
 constexpr cuda::Type kType = sizeof(T) == 2 ? cuda::Type::bf16 : cuda::Type::float32;
 
+// The first of `expected` that attention's result is far from, or -1.
+template <class T>
+int64_t first_far(const T* actual, const std::vector<double>& expected) {
+  const double allowed = sizeof(T) == 2 ? 0.02 : 2e-5;
+  for (size_t e = 0; e < expected.size(); ++e) {
+    if (!(std::abs(decode(actual[e]) - expected[e]) < allowed)) return static_cast<int64_t>(e);
+  }
+  return -1;
+}
+
 template <class T>
 bool same_bits(const T* a, const T* b, int64_t n) {
   return std::equal(a, a + n, b, [](T x, T y) { return x == y; });

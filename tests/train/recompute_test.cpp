@@ -15,13 +15,8 @@ namespace {
 
 using testing::Completions;
 using testing::deepseek_model;
+using testing::plain_adamw;
 using testing::trainable_model;
-
-OptimizerOptions unclipped() {
-  OptimizerOptions o;
-  o.clip_norm = 0;
-  return o;
-}
 
 struct Step {
   Trainer::LikelihoodStep result;
@@ -30,7 +25,7 @@ struct Step {
 };
 
 Step likelihood_step(const std::unique_ptr<Transformer>& model, const TrainerOptions& options) {
-  Trainer trainer(*model, unclipped(), options);
+  Trainer trainer(*model, plain_adamw(), options);
   Step step;
   step.result = trainer.likelihood_step(Completions().sequences(), {}, 0.0);
   step.first = trainer.optimizer().state()[0].second.clone();

@@ -95,6 +95,13 @@ struct Completions {
   }
 };
 
+// Its first moment after one step from zero is the gradient times 1 - beta1.
+inline OptimizerOptions plain_adamw() {
+  OptimizerOptions o;
+  o.clip_norm = 0;
+  return o;
+}
+
 inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
 }

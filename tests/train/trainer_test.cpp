@@ -13,6 +13,7 @@ namespace hone {
 namespace {
 
 using testing::Completions;
+using testing::plain_adamw;
 using testing::relative_difference;
 using testing::trainable_model;
 
@@ -27,13 +28,6 @@ at::Tensor gradient_packed(bool share_prompts) {
   const at::Tensor hidden = model->forward(batch.forward).index_select(0, batch.hidden_rows);
   torch::autograd::backward({model->log_probs(hidden, batch.targets).logp}, {dlogp});
   return model->weights().grad().clone();
-}
-
-// The first moment after one step from zero is the gradient times 1 - beta1.
-OptimizerOptions plain_adamw() {
-  OptimizerOptions o;
-  o.clip_norm = 0;
-  return o;
 }
 
 struct Step {

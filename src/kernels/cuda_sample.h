@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda_attention.h"
+
 namespace hone::kernels::cuda {
 
 // For all rows of a call. It lies in device memory, so that a captured graph can be replayed with
@@ -57,6 +59,19 @@ void sample_tokens(const SampleCall& call, cudaStream_t stream);
 void log_prob(const float* logits, const int64_t* targets, int64_t rows, int64_t vocab,
               float inv_temperature, float* logp, float* entropy, float* lse, void* workspace,
               cudaStream_t stream);
+
+// The gradient of log_prob with p = softmax(inv_temperature * logits):
+//   dlogits = inv_temperature (dlogp (1[target] - p) - dentropy p (log p + entropy))
+// lse, entropy: as log_prob gave them.
+struct LogProbBackward {
+  const float* logits;     // [M, V]
+  const int64_t* targets;  // [M]
+  int64_t rows, vocab;     // rows <= 65,535
+  float inv_temperature;
+  const float *lse, *entropy, *dlogp, *dentropy;  // [M]; dentropy may be null: none
+};
+// dlogits: [M, V] of `type`; in float32 it may be the logits themselves.
+void log_prob_backward(const LogProbBackward& call, Type type, void* dlogits, cudaStream_t stream);
 
 size_t sample_workspace_bytes(int64_t batch, int64_t vocab);
 

@@ -68,7 +68,7 @@ void plan_cpu(const ForwardBatch& batch, AttentionPlan& plan) {
   }
 }
 
-void plan_cuda(const ForwardBatch& batch, bool varlen, AttentionPlan& plan) {
+void plan_cuda(const ForwardBatch& batch, AttentionPlan& plan) {
   struct Row {
     int64_t begin, length, context;
   };
@@ -89,19 +89,7 @@ void plan_cuda(const ForwardBatch& batch, bool varlen, AttentionPlan& plan) {
     q = std::max(q, r.length);
     l = std::max(l, r.context);
   }
-  plan.longest = q;
   const at::Device device = batch.tokens.device();
-  if (varlen) {
-    Tensor cumulative = at::empty({n + 1}, at::kInt);
-    int32_t* c = cumulative.data_ptr<int32_t>();
-    c[0] = 0;
-    for (int64_t s = 0; s < n; ++s) {
-      HONE_CHECK(rows[s].begin == c[s]);
-      c[s + 1] = static_cast<int32_t>(rows[s].begin + rows[s].length);
-    }
-    plan.cumulative = cumulative.to(device, /*non_blocking=*/true);
-    return;
-  }
   Tensor query_rows = at::zeros({n, q}, at::kLong), key_rows = at::zeros({n, l}, at::kLong),
          flat = at::empty({batch.tokens.numel()}, at::kLong),
          lengths = at::empty({n, 2}, at::kLong);
@@ -303,7 +291,7 @@ Tensor padded_attention(const Tensor& q, const Tensor& keys, const Tensor& value
   return out.transpose(1, 2).reshape({s * n, q.size(1), values.size(2)}).index_select(0, plan.flat);
 }
 
-// Training on CUDA.
+// Training on CUDA where flash attention does not serve: float32, head sizes that it lacks.
 Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, const AttentionShape& shape,
                       const RopeTable* rope) {
   const int64_t h = shape.heads, g = shape.kv_heads, d = shape.head_dim, window = shape.window;
@@ -315,19 +303,6 @@ Tensor attention_cuda(const Tensor& qkv, const ForwardBatch& batch, const Attent
   if (rope) qk = rotate(qk.reshape({t, -1}), batch, h + g, *rope, false).view({t, h + g, d});
   const Tensor q = qk.narrow(1, 0, h), v = rows.narrow(1, h + g, g);
   const Tensor k = qk.narrow(1, h, g);
-  if (plan.cumulative.defined()) {
-    const std::optional<int64_t> left =
-        window > 0 ? std::optional<int64_t>(window - 1) : std::nullopt;
-    const std::optional<int64_t> right = window > 0 ? std::optional<int64_t>(0) : std::nullopt;
-    const int64_t padding = (d + 7) / 8 * 8 - d;  // flash attention wants heads of a multiple of 8
-    const auto wide = [&](const Tensor& x) {
-      return padding ? at::constant_pad_nd(x, {0, padding}) : x;
-    };
-    const auto result = at::_flash_attention_forward(
-        wide(q), wide(k), wide(v), plan.cumulative, plan.cumulative, plan.longest, plan.longest,
-        0.0, true, false, std::optional<double>(scale), left, right);
-    return std::get<0>(result).narrow(2, 0, d).reshape({t, h * d});
-  }
   const Tensor index = plan.key_rows.view(-1);
   return padded_attention(q, k.index_select(0, index), v.index_select(0, index), plan, scale,
                           window)
@@ -340,7 +315,7 @@ void make_plan(const Tensor& x, const ForwardBatch& batch) {
   if (x.is_cpu()) {
     plan_cpu(batch, *batch.plan);
   } else {
-    plan_cuda(batch, !batch.cache && x.scalar_type() == at::kBFloat16, *batch.plan);
+    plan_cuda(batch, *batch.plan);
   }
 }
 
@@ -373,7 +348,9 @@ Tensor attention(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
                  const AttentionShape& shape, const RopeTable* rope) {
 #ifdef HONE_WITH_CUDA
   if (qkv.is_cuda() && batch.cache) return cuda::paged_attention(qkv, batch, layer, shape, rope);
-  if (qkv.is_cuda() && shape.exact) return cuda::exact_attention(qkv, batch, shape, rope);
+  if (qkv.scalar_type() == at::kBFloat16 && shape.head_dim % 8 == 0 && shape.head_dim <= 256) {
+    return cuda::training_attention(qkv, batch, shape, rope);
+  }
 #endif
   make_plan(qkv, batch);
   return qkv.is_cpu() ? attention_cpu(qkv, batch, layer, shape, rope)

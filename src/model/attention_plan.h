@@ -14,7 +14,7 @@ namespace hone {
 // On the CPU, training runs through the same paged kernel as sampling, over a cache that lives as
 // long as the layer: each segment gets blocks of its own, full blocks of its prefix are shared, and
 // the prefix's last, partly filled block is copied in front of the segment's own tokens.
-// On CUDA, without a varlen kernel for the dtype, sequences are padded to a rectangle.
+// On CUDA, where flash attention does not serve, sequences are padded to a rectangle.
 struct AttentionPlan {
   // CPU
   std::vector<kernels::AttentionSequence> sequences;

@@ -78,6 +78,7 @@ const AttentionPlan& plan_over_cache(const ForwardBatch& batch, int64_t group) {
   return *batch.plan;
 }
 
+// `group`: query heads of a key head, for our own kernel; 0: it is not asked.
 const AttentionPlan& plan_inside(const ForwardBatch& batch, int64_t group) {
   if (batch.plan) return *batch.plan;
   batch.plan = std::make_shared<AttentionPlan>();
@@ -86,7 +87,7 @@ const AttentionPlan& plan_inside(const ForwardBatch& batch, int64_t group) {
   int32_t* ends = cumulative.data_ptr<int32_t>();
   for (const AttentionSegment& s : batch.segments) {
     HONE_CHECK(s.prefix_length == 0 && s.begin == *ends);
-    add_items(s.begin, s.length, s.length, s.begin, group, items);
+    if (group > 0) add_items(s.begin, s.length, s.length, s.begin, group, items);
     *++ends = static_cast<int32_t>(s.begin + s.length);
     batch.plan->longest = std::max(batch.plan->longest, s.length);
   }
@@ -118,24 +119,45 @@ k::PrepareHeads rotation(const Tensor& qkv, const ForwardBatch& batch, const Att
   return call;
 }
 
-// Training: forward in the sampler's order, backward by flash attention, which wants the output and
-// the logarithms of the sums.
-struct ExactAttention : torch::autograd::Function<ExactAttention> {
+// LibTorch's flash attention counts a window by what lies to the left and to the right of a token.
+struct FlashWindow {
+  std::optional<int64_t> left, right;
+  explicit FlashWindow(int64_t window) {
+    if (window > 0) left = window - 1, right = 0;
+  }
+};
+
+// Training: rotation, then flash attention, or for an exact model our own in the sampler's order.
+// The backward pass is flash attention's, which wants the output and the logarithms of the sums.
+struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
   using Context = torch::autograd::AutogradContext;
   using Variables = torch::autograd::variable_list;
 
   static Tensor forward(Context* ctx, const Tensor& input, const ForwardBatch* batch,
                         const AttentionShape* shape, const RopeTable* rope) {
-    const k::HeadShape heads = head_shape(*shape);
-    const int64_t t = input.size(0);
-    const AttentionPlan& plan = plan_inside(*batch, shape->heads / shape->kv_heads);
+    const int64_t t = input.size(0), h = shape->heads, g = shape->kv_heads, d = shape->head_dim;
+    const AttentionPlan& plan = plan_inside(*batch, shape->exact ? h / g : 0);
     const Tensor qkv = input.clone(at::MemoryFormat::Contiguous);
     if (rope) k::prepare_heads(type_of(qkv), rotation(qkv, *batch, *shape, rope), t, stream());
-    Tensor out = at::empty({t, shape->heads * shape->head_dim}, qkv.options());
-    Tensor lse = at::empty({t, shape->heads}, qkv.options().dtype(at::kFloat));
-    k::prefill_attention(type_of(qkv), heads, items_of(plan),
-                         static_cast<int32_t>(plan.items.size(0)), nullptr, 0, qkv.const_data_ptr(),
-                         nullptr, nullptr, out.data_ptr(), lse.data_ptr<float>(), stream());
+    Tensor out, lse;  // [T, H D], [H, T]
+    if (shape->exact) {
+      out = at::empty({t, h * d}, qkv.options());
+      const Tensor by_row = at::empty({t, h}, qkv.options().dtype(at::kFloat));
+      k::prefill_attention(type_of(qkv), head_shape(*shape), items_of(plan),
+                           static_cast<int32_t>(plan.items.size(0)), nullptr, 0,
+                           qkv.const_data_ptr(), nullptr, nullptr, out.data_ptr(),
+                           by_row.data_ptr<float>(), stream());
+      lse = by_row.t().contiguous();
+    } else {
+      const Tensor rows = qkv.view({t, h + 2 * g, d});
+      const FlashWindow window(shape->window);
+      const auto result = at::_flash_attention_forward(
+          rows.narrow(1, 0, h), rows.narrow(1, h, g), rows.narrow(1, h + g, g), plan.cumulative,
+          plan.cumulative, plan.longest, plan.longest, 0.0, true, false,
+          std::optional<double>(shape->scale), window.left, window.right);
+      out = std::get<0>(result).reshape({t, h * d});
+      lse = std::get<1>(result);
+    }
     ctx->save_for_backward({qkv, out, lse});
     ctx->saved_data["batch"] = reinterpret_cast<int64_t>(batch);
     ctx->saved_data["rope"] = reinterpret_cast<int64_t>(rope);
@@ -155,14 +177,13 @@ struct ExactAttention : torch::autograd::Function<ExactAttention> {
     const double scale = ctx->saved_data["scale"].toDouble();
     const AttentionPlan& plan = *batch->plan;
     const Tensor rows = qkv.view({t, h + 2 * g, d});
-    std::optional<int64_t> left, right;
-    if (window > 0) left = window - 1, right = 0;
+    const FlashWindow seen(window);
     const Tensor unused = at::empty({2}, qkv.options().dtype(at::kUInt64));
     const auto [dq, dk, dv] = at::_flash_attention_backward(
         dy[0].contiguous().view({t, h, d}), rows.narrow(1, 0, h), rows.narrow(1, h, g),
-        rows.narrow(1, h + g, g), out.view({t, h, d}), lse.t().contiguous(), plan.cumulative,
-        plan.cumulative, plan.longest, plan.longest, 0.0, true, unused, unused,
-        std::optional<double>(scale), left, right);
+        rows.narrow(1, h + g, g), out.view({t, h, d}), lse, plan.cumulative, plan.cumulative,
+        plan.longest, plan.longest, 0.0, true, unused, unused, std::optional<double>(scale),
+        seen.left, seen.right);
     const Tensor dqkv = at::cat({dq, dk, dv}, 1).view({t, (h + 2 * g) * d});
     if (rope) {
       k::PrepareHeads call = rotation(dqkv, *batch, {h, g, d, scale, window}, rope);
@@ -273,10 +294,10 @@ Tensor load_latents(const Tensor& slots, int64_t rank, const ForwardBatch& batch
   return out;
 }
 
-Tensor exact_attention(const Tensor& qkv, const ForwardBatch& batch, const AttentionShape& shape,
-                       const RopeTable* rope) {
+Tensor training_attention(const Tensor& qkv, const ForwardBatch& batch, const AttentionShape& shape,
+                          const RopeTable* rope) {
   const c10::cuda::CUDAGuard guard(qkv.device());
-  return ExactAttention::apply(qkv, &batch, &shape, rope);
+  return TrainingAttention::apply(qkv, &batch, &shape, rope);
 }
 
 }  // namespace hone::ops::cuda

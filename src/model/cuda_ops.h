@@ -44,9 +44,10 @@ at::Tensor decode_latents(const at::Tensor& q, int64_t rank, const ForwardBatch&
 // The cache's latents at slots [N] -> [N, 1, W].
 at::Tensor load_latents(const at::Tensor& slots, int64_t rank, const ForwardBatch& batch,
                         int64_t layer);
-// Attention inside a training batch in the sampler's order of operations, with a gradient.
-at::Tensor exact_attention(const at::Tensor& qkv, const ForwardBatch& batch,
-                           const AttentionShape& shape, const RopeTable* rope);
+// Attention inside a training batch, with a gradient; bf16. `shape.exact`: in the sampler's order
+// of operations. REQUIRES: D % 8 == 0, D <= 256, and segments without a prefix.
+at::Tensor training_attention(const at::Tensor& qkv, const ForwardBatch& batch,
+                              const AttentionShape& shape, const RopeTable* rope);
 
 }  // namespace hone::ops::cuda
 #endif

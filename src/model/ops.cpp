@@ -335,13 +335,6 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
 #ifdef HONE_WITH_CUDA
       log_prob_cuda(x, target, static_cast<float>(inv_temperature), logp.narrow(0, begin, n),
                     entropy.narrow(0, begin, n), lse.narrow(0, begin, n));
-#else
-      if (inv_temperature != 1.0) x.mul_(inv_temperature);
-      const Tensor z = x.logsumexp(1);
-      lse.narrow(0, begin, n).copy_(z);
-      logp.narrow(0, begin, n).copy_(x.gather(1, target.unsqueeze(1)).squeeze(1) - z);
-      const Tensor p = (x - z.unsqueeze(1)).exp_();
-      entropy.narrow(0, begin, n).copy_(z - (p.mul_(x)).sum(1));
 #endif
     }
     ctx->save_for_backward({hidden, targets, lse, entropy});
@@ -373,14 +366,18 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
             with_entropy ? dentropy.const_data_ptr<float>() + begin : nullptr, x.data_ptr<float>(),
             n, v);
       } else {
-        const auto column = [&](const Tensor& t) { return t.narrow(0, begin, n).unsqueeze(1); };
-        if (inv_temperature != 1.0) x.mul_(inv_temperature);
-        const Tensor log_p = x.sub_(column(lse));
-        const Tensor p = log_p.exp();
-        Tensor d = p * (-column(dlogp));
-        if (with_entropy) d.addcmul_(p, (log_p + column(entropy)).mul_(column(dentropy)), -1);
-        d.scatter_add_(1, target.unsqueeze(1), column(dlogp));
-        x = (inv_temperature != 1.0 ? d.mul_(inv_temperature) : d).to(hidden.scalar_type());
+#ifdef HONE_WITH_CUDA
+        const auto part = [&](const Tensor& t) { return t.const_data_ptr<float>() + begin; };
+        const bool half = hidden.scalar_type() == at::kBFloat16;
+        const Tensor d = half ? at::empty_like(x, hidden.scalar_type()) : x;
+        const c10::cuda::CUDAGuard guard(x.device());
+        kernels::cuda::log_prob_backward(
+            {x.const_data_ptr<float>(), target.const_data_ptr<int64_t>(), n, v,
+             static_cast<float>(inv_temperature), part(lse), part(entropy), part(dlogp),
+             with_entropy ? part(dentropy) : nullptr},
+            cuda::type_of(d), d.data_ptr(), c10::cuda::getCurrentCUDAStream().stream());
+        x = d;
+#endif
       }
       add_weight_gradient(x, h, head);
       dhidden.narrow(0, begin, n).copy_(product_transposed(x, head));

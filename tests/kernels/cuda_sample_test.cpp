@@ -230,6 +230,62 @@ TEST_CASE("log-probabilities and entropies on the GPU are those of plain sums in
   }
 }
 
+TEST_CASE("the gradient of log-probabilities and entropies on the GPU is that of sums in double") {
+  skip_without_gpu();
+  for (const int64_t vocab : {3, 50, 1023, 4096, 5001, 20000}) {
+    for (const bool with_entropy : {false, true}) {
+      for (const double temperature : {1.0, 0.7}) {
+        const int64_t rows = 5;
+        const Floats logits = random_floats(rows * vocab, static_cast<uint64_t>(vocab), 6.0);
+        const Floats dlogp = random_floats(rows, 2, 1.0), dentropy = random_floats(rows, 3, 1.0);
+        std::vector<int64_t> targets;
+        std::vector<double> expected(logits.size());
+        Floats lse, entropy;
+        for (int64_t r = 0; r < rows; ++r) {
+          targets.push_back((r * 7919 + vocab - 1) % vocab);
+          const auto at = [&](int64_t i) { return static_cast<size_t>(r * vocab + i); };
+          double sum = 0, h = 0;
+          for (int64_t i = 0; i < vocab; ++i) sum += std::exp(logits[at(i)] / temperature);
+          const double z = std::log(sum);
+          for (int64_t i = 0; i < vocab; ++i) {
+            const double l = logits[at(i)] / temperature - z;
+            h -= std::exp(l) * l;
+          }
+          for (int64_t i = 0; i < vocab; ++i) {
+            const double l = logits[at(i)] / temperature - z, p = std::exp(l);
+            const auto row = static_cast<size_t>(r);
+            double d = dlogp[row] * ((i == targets.back() ? 1.0 : 0.0) - p);
+            if (with_entropy) d -= dentropy[row] * p * (l + h);
+            expected[at(i)] = d / temperature;
+          }
+          lse.push_back(static_cast<float>(z));
+          entropy.push_back(static_cast<float>(h));
+        }
+        const OnDevice<float> x(logits), z(lse), h(entropy), dl(dlogp), dh(dentropy);
+        const OnDevice<int64_t> target(targets);
+        const cuda::LogProbBackward call{x.get(),
+                                         target.get(),
+                                         rows,
+                                         vocab,
+                                         static_cast<float>(1 / temperature),
+                                         z.get(),
+                                         h.get(),
+                                         dl.get(),
+                                         with_entropy ? dh.get() : nullptr};
+        const OnDevice<Half> rounded(std::vector<Half>(logits.size(), kNanHalf));
+        cuda::log_prob_backward(call, cuda::Type::bf16, rounded.get(), nullptr);
+        cuda::log_prob_backward(call, cuda::Type::float32, x.get(), nullptr);
+        wait_for_gpu();
+        INFO(vocab << (with_entropy ? ", entropy, " : ", ") << temperature);
+        CHECK(largest_error(x.host(), expected) < 1e-5);
+        Floats halves;
+        for (const Half v : rounded.host()) halves.push_back(from_half(v));
+        CHECK(largest_error(halves, expected) < 4e-3);
+      }
+    }
+  }
+}
+
 TEST_CASE("on the GPU log_prob has the bits of the draws' log-probabilities") {
   skip_without_gpu();
   for (int64_t vocab : kVocabularies) {

@@ -14,6 +14,7 @@
 #include "cli/bench_decode.h"
 #include "cli/bench_rewards.h"
 #include "cli/common.h"
+#include "cli/gpu_profile.h"
 #include "cli/verbs.h"
 #include "engine/engine.h"
 #include "engine/free_memory.h"
@@ -32,6 +33,7 @@ struct Options {
   int64_t prompts = 16, group = 16, prompt_tokens = 32, new_tokens = 64;
   int64_t documents = 64, document_tokens = 128;
   int64_t micro_batch_tokens = 16384;
+  bool profile = false;
   ModelOptions place;
   OutputOptions output;
 };
@@ -78,6 +80,15 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
       times[phase].push_back(seconds);
     }
   }
+  Json profile;
+  if (o.profile) {
+    start_gpu_profile();
+    const Timer timer;
+    round(kWarmUp + kMeasured);
+    const double seconds = timer.seconds();
+    profile = profile_json(stop_gpu_profile(), seconds, 1);
+    display.note(profile_table(profile));
+  }
   const double seconds = median(times["seconds"]);
   Json by_phase = Json::object();
   for (const std::string& phase : order) {
@@ -85,28 +96,31 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
   }
   const double flops = training_flops(model.config(), trained) / median(times["update"]);
   const double peak = product_peak(model.device(), model.dtype());
-  return {{"bench", name},
-          {"shape", o.shape},
-          {"parameters", model.config().parameter_count()},
-          {"device", model.device().str()},
-          {"dtype", model.dtype() == at::kFloat ? "float32" : "bfloat16"},
-          {"threads", kernels::num_threads()},
-          {"repetitions", kMeasured},
-          {"seconds", seconds},
-          {"seconds_min", *std::min_element(times["seconds"].begin(), times["seconds"].end())},
-          {"cpu_seconds", median(times["cpu_seconds"])},
-          {"tokens", tokens},
-          {"tokens_per_second", static_cast<double>(tokens) / seconds},
-          {"phases", by_phase},
-          {"exact", model.exact()},
-          {"micro_batch_tokens", o.micro_batch_tokens},
-          {"update_tokens_per_second",
-           static_cast<double>(std::accumulate(trained.begin(), trained.end(), int64_t{0})) /
-               median(times["update"])},
-          {"update_flops_per_second", flops},
-          {"product_flops_per_second", peak},
-          {"mfu", peak > 0 ? Json(flops / peak) : Json(nullptr)},
-          {"peak_memory", peak_memory(model.device())}};
+  Json figures = {
+      {"bench", name},
+      {"shape", o.shape},
+      {"parameters", model.config().parameter_count()},
+      {"device", model.device().str()},
+      {"dtype", model.dtype() == at::kFloat ? "float32" : "bfloat16"},
+      {"threads", kernels::num_threads()},
+      {"repetitions", kMeasured},
+      {"seconds", seconds},
+      {"seconds_min", *std::min_element(times["seconds"].begin(), times["seconds"].end())},
+      {"cpu_seconds", median(times["cpu_seconds"])},
+      {"tokens", tokens},
+      {"tokens_per_second", static_cast<double>(tokens) / seconds},
+      {"phases", by_phase},
+      {"exact", model.exact()},
+      {"micro_batch_tokens", o.micro_batch_tokens},
+      {"update_tokens_per_second",
+       static_cast<double>(std::accumulate(trained.begin(), trained.end(), int64_t{0})) /
+           median(times["update"])},
+      {"update_flops_per_second", flops},
+      {"product_flops_per_second", peak},
+      {"mfu", peak > 0 ? Json(flops / peak) : Json(nullptr)},
+      {"peak_memory", peak_memory(model.device())}};
+  if (o.profile) figures["profile"] = profile;
+  return figures;
 }
 
 // The share of even ids: cheap, and different for every completion.
@@ -208,6 +222,7 @@ void add_workload(Command& bench, Options& o, const char* name, const char* mean
     c.option("--new-tokens", o.new_tokens, "tokens of a completion");
   }
   c.option("--micro-batch-tokens", o.micro_batch_tokens, "tokens in one forward pass");
+  c.flag("--profile", o.profile, "GPU: one more round, with the time of each kernel");
   add_model_options(c, o.place);
   c.flag("--exact", o.place.exact,
          "results that do not depend on the batch (the CPU's always are so)");

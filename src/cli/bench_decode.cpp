@@ -29,7 +29,6 @@ constexpr double kTailMedian = 300, kTail99 = 4096;
 constexpr int64_t kTailLongest = 8192;
 // --profile: so many decode steps, from half the mean completion on.
 constexpr int64_t kProfiledSteps = 32;
-constexpr size_t kProfiledKernels = 15;  // that are named
 
 struct Options {
   std::string shape = "bench-5m";
@@ -137,28 +136,11 @@ class ProfiledSteps {
     if (!after_ || after_->decode_steps == before_.decode_steps) {
       throw UserError("--profile: the completions ended before it began; raise --new");
     }
-    const auto steps = static_cast<double>(after_->decode_steps - before_.decode_steps);
-    const auto per_step = [&](double seconds) { return 1000 * seconds / steps; };
-    std::map<std::string, double> groups;
-    double busy = 0;
-    Json named = Json::array();
-    for (const KernelTime& k : kernels_) {
-      groups[k.group] += k.seconds;
-      busy += k.seconds;
-      if (named.size() == kProfiledKernels) continue;
-      named.push_back({{"name", k.name},
-                       {"group", k.group},
-                       {"count", k.count},
-                       {"ms_per_step", per_step(k.seconds)}});
-    }
-    Json by_group = Json::object();
-    for (const auto& [group, seconds] : groups) by_group[group] = per_step(seconds);
-    return {{"decode_steps", after_->decode_steps - before_.decode_steps},
-            {"prefill_steps", after_->prefill_steps - before_.prefill_steps},
-            {"ms_per_step", per_step(seconds_)},
-            {"kernels_ms_per_step", per_step(busy)},
-            {"groups_ms_per_step", by_group},
-            {"kernels", named}};
+    const auto steps = after_->decode_steps - before_.decode_steps;
+    Json profile = {{"decode_steps", after_->decode_steps - before_.decode_steps},
+                    {"prefill_steps", after_->prefill_steps - before_.prefill_steps}};
+    profile.update(profile_json(kernels_, seconds_, steps));
+    return profile;
   }
 
  private:
@@ -179,27 +161,6 @@ class ProfiledSteps {
   double seconds_ = 0;
   std::vector<KernelTime> kernels_;
 };
-
-std::string profile_table(const Json& profile) {
-  const auto line = [](double ms, const std::string& rest) {
-    char text[64];
-    std::snprintf(text, sizeof text, "%10.4f  ", ms);
-    return text + rest + "\n";
-  };
-  const auto steps = profile["decode_steps"].get<int64_t>();
-  std::string table = cat("ms a decode step, of ", steps, " steps\n");
-  table += line(profile["ms_per_step"], "by the clock");
-  table += line(profile["kernels_ms_per_step"], "in kernels");
-  for (const auto& [group, ms] : profile["groups_ms_per_step"].items()) {
-    table += line(ms, "  " + group);
-  }
-  for (const Json& k : profile["kernels"]) {
-    table += line(k["ms_per_step"], cat("  ", k["count"].get<int64_t>() / steps, " a step  ",
-                                        k["group"].get<std::string>(), "  ",
-                                        k["name"].get<std::string>().substr(0, 90)));
-  }
-  return table;
-}
 
 // ---- the workload -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <map>
 #include <set>
 #include <tuple>
@@ -14,6 +15,8 @@
 
 namespace hone {
 namespace {
+
+constexpr size_t kNamedKernels = 40;  // of a profile's JSON
 
 namespace profiler = torch::autograd::profiler;
 using torch::profiler::impl::ActivityType;
@@ -105,6 +108,50 @@ std::vector<KernelTime> stop_gpu_profile() {
   std::sort(kernels.begin(), kernels.end(),
             [](const KernelTime& a, const KernelTime& b) { return a.seconds > b.seconds; });
   return kernels;
+}
+
+Json profile_json(const std::vector<KernelTime>& kernels, double seconds, int64_t steps) {
+  const auto per_step = [&](double s) { return 1000 * s / static_cast<double>(steps); };
+  std::map<std::string, double> groups;
+  double busy = 0;
+  Json named = Json::array();
+  for (const KernelTime& k : kernels) {
+    groups[k.group] += k.seconds;
+    busy += k.seconds;
+    if (named.size() == kNamedKernels) continue;
+    named.push_back({{"name", k.name},
+                     {"group", k.group},
+                     {"count", k.count},
+                     {"ms_per_step", per_step(k.seconds)}});
+  }
+  Json by_group = Json::object();
+  for (const auto& [group, s] : groups) by_group[group] = per_step(s);
+  return {{"steps", steps},
+          {"ms_per_step", per_step(seconds)},
+          {"kernels_ms_per_step", per_step(busy)},
+          {"groups_ms_per_step", by_group},
+          {"kernels", named}};
+}
+
+std::string profile_table(const Json& profile) {
+  const auto line = [](double ms, const std::string& rest) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%10.4f  ", ms);
+    return text + rest + "\n";
+  };
+  const auto steps = profile["steps"].get<int64_t>();
+  std::string table = cat("ms a step, of ", steps, " steps\n");
+  table += line(profile["ms_per_step"], "by the clock");
+  table += line(profile["kernels_ms_per_step"], "in kernels");
+  for (const auto& [group, ms] : profile["groups_ms_per_step"].items()) {
+    table += line(ms, "  " + group);
+  }
+  for (const Json& k : profile["kernels"]) {
+    table += line(k["ms_per_step"], cat("  ", k["count"].get<int64_t>() / steps, " a step  ",
+                                        k["group"].get<std::string>(), "  ",
+                                        k["name"].get<std::string>().substr(0, 90)));
+  }
+  return table;
 }
 
 }  // namespace hone

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
+
 namespace hone {
 
 struct KernelTime {
@@ -18,6 +20,11 @@ struct KernelTime {
 void start_gpu_profile();
 // By group and name, the longest in all first. Throws RunError if nothing was recorded.
 std::vector<KernelTime> stop_gpu_profile();
+
+// Milliseconds a step, by group and of the longest kernels, where `steps` steps took `seconds`.
+Json profile_json(const std::vector<KernelTime>& kernels, double seconds, int64_t steps);
+// The same for people.
+std::string profile_table(const Json& profile);
 
 // attention | gemm | norm | rope | activation | embedding | sampling | sort | head | copy | other,
 // by the kernel's full name. The matrix product of the head counts as gemm: its kernel serves other

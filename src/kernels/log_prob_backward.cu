@@ -64,8 +64,7 @@ void launch(const LogProbBackward& c, T* dlogits, cudaStream_t stream) {
 
 }  // namespace
 
-void log_prob_backward(const LogProbBackward& call, Type type, void* dlogits,
-                       cudaStream_t stream) {
+void log_prob_backward(const LogProbBackward& call, Type type, void* dlogits, cudaStream_t stream) {
   if (call.rows == 0) return;
   if (type == Type::bf16) {
     launch(call, static_cast<__nv_bfloat16*>(dlogits), stream);

@@ -33,7 +33,7 @@ struct Options {
   int64_t prompts = 16, group = 16, prompt_tokens = 32, new_tokens = 64;
   int64_t documents = 64, document_tokens = 128;
   int64_t micro_batch_tokens = 16384;
-  bool profile = false;
+  bool profile = false, unshared = false;
   ModelOptions place;
   OutputOptions output;
 };
@@ -134,7 +134,9 @@ int step(const Options& o) {
   const auto model = make_bench_model(o.shape, o.place, true);
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
-  Trainer trainer(*model, optimizer, {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}});
+  Trainer trainer(
+      *model, optimizer,
+      {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}, .share_prompts = !o.unshared});
   Engine engine(*model, nullptr);
   SamplingOptions sampling;
   sampling.max_tokens = o.new_tokens;
@@ -220,6 +222,7 @@ void add_workload(Command& bench, Options& o, const char* name, const char* mean
     c.option("--group", o.group, "completions of each");
     c.option("--prompt-tokens", o.prompt_tokens, "tokens of a prompt");
     c.option("--new-tokens", o.new_tokens, "tokens of a completion");
+    c.flag("--unshared", o.unshared, "the update runs a group's prompt anew for each completion");
   }
   c.option("--micro-batch-tokens", o.micro_batch_tokens, "tokens in one forward pass");
   c.flag("--profile", o.profile, "GPU: one more round, with the time of each kernel");

@@ -87,8 +87,11 @@ struct PrefillItem {
   int32_t query_begin;   // row of the sequence's first query in qkv
   int32_t query_length;  // rows
   int32_t context;       // keys, these rows included: row i sees context - query_length + i + 1
-  int32_t source;        // paged: row of `tables`; else: row of qkv where the keys begin
+  int32_t source;        // paged: row of `tables`; else: row of qkv where its own keys begin
   int32_t first;         // first of the item's (token * group + head in group)
+  // Not paged: the first `prefix_length` keys stand in qkv from row `prefix` on, the others from
+  // `source` on.
+  int32_t prefix = 0, prefix_length = 0;
 };
 // Query rows * group that an item covers: an item for each multiple of it below
 // query_length * group.

@@ -37,7 +37,6 @@ struct PrepareHeads {
   const float *cos, *sin;
   const void *query_norm, *key_norm;  // [D] or null
   float eps;
-  bool back;  // rotates by the negative angle: the gradient's way
   void *keys, *values;
   HeadShape shape;
 };

@@ -22,17 +22,29 @@ struct PrefillArguments {
   float* lse;
 };
 
-// Where a sequence's keys and values of one head lie, in pieces of 16 tokens.
-template <bool kPaged>
-struct KeyValues {
-  const __nv_bfloat16 *keys, *values;  // token 0; paged: of block 0 of the cache
-  const int32_t* table;                // paged
-  int64_t block_stride, token_stride;  // in elements
+// Where the keys of a sequence inside a batch lie: those of its prefix, then its own.
+struct FlatKeys {
+  int64_t stride;  // of a token, in elements
+  int64_t begin;   // row of the first key
+  int split;       // keys of the prefix
+  int64_t jump;    // rows between the prefix's last key and the next, but for one
 
-  __device__ int64_t piece(int index) const {
-    return (kPaged ? static_cast<int64_t>(table[index]) : static_cast<int64_t>(index)) *
-           block_stride;
+  __device__ FlatKeys(const PrefillItem& item, int64_t token_stride)
+      : stride(token_stride),
+        begin(item.prefix_length > 0 ? item.prefix : item.source),
+        split(item.prefix_length),
+        jump(item.source - begin - item.prefix_length) {}
+  // In elements from the first key.
+  __device__ int64_t operator()(int key) const {
+    return (key + (key >= split ? jump : 0)) * stride;
   }
+  __device__ int element(int, int e) const { return e; }
+};
+
+// Where a sequence's keys lie in the cache, in pieces of 16 tokens.
+struct BlockTable {
+  const int32_t* table;
+  int64_t block_stride;  // in elements
 };
 
 // Each warp by itself: 16 rows (token * group + head in group) against all keys that they see.
@@ -65,17 +77,16 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
   const int most = item.context - item.query_length + min(first + kRows - 1, rows - 1) / group + 1;
   const int least = item.context - item.query_length + first / group + 1;
 
-  KeyValues<kPaged> kv;
+  const FlatKeys flat(item, stride);
+  const BlockTable blocks{a.tables + static_cast<int64_t>(item.source) * a.table_stride,
+                          static_cast<int64_t>(shape.kv_heads) * kBlock * D};
+  const __nv_bfloat16 *keys, *values;  // of key 0; paged: of block 0 of the cache
   if constexpr (kPaged) {
-    kv = {a.keys + static_cast<int64_t>(head) * kBlock * D,
-          a.values + static_cast<int64_t>(head) * kBlock * D,
-          a.tables + static_cast<int64_t>(item.source) * a.table_stride,
-          static_cast<int64_t>(shape.kv_heads) * kBlock * D, D};
+    keys = a.keys + static_cast<int64_t>(head) * kBlock * D;
+    values = a.values + static_cast<int64_t>(head) * kBlock * D;
   } else {
-    const __nv_bfloat16* row = a.qkv + item.source * stride;
-    kv = {row + static_cast<int64_t>(shape.heads + head) * D,
-          row + static_cast<int64_t>(shape.heads + shape.kv_heads + head) * D, nullptr,
-          kBlock * stride, stride};
+    keys = a.qkv + flat.begin * stride + static_cast<int64_t>(shape.heads + head) * D;
+    values = keys + static_cast<int64_t>(shape.kv_heads) * D;
   }
 
   Queries<D> q;
@@ -104,20 +115,24 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
     for (int tile = max(span * kSpanTiles, from / kTile); tile < tile_end; ++tile) {
       const int key = tile * kTile, valid = min(kTile, most - key);
       int64_t piece[kPieces];
+      if constexpr (kPaged) {
 #pragma unroll
-      for (int u = 0; u < kPieces; ++u) {
-        piece[u] = kv.piece(min(tile * kPieces + u, (most - 1) / kBlock));
+        for (int u = 0; u < kPieces; ++u) {
+          piece[u] =
+              blocks.table[min(tile * kPieces + u, (most - 1) / kBlock)] * blocks.block_stride;
+        }
       }
       const auto at = [&](int token, int e) {
-        return piece[token / kBlock] + (token % kBlock) * kv.token_stride +
-               (kPaged ? cache_element(Type::bf16, D, token % kBlock, e) : e);
+        if constexpr (!kPaged) return flat(key + token) + e;
+        return piece[token / kBlock] + (token % kBlock) * int64_t{D} +
+               cache_element(Type::bf16, D, token % kBlock, e);
       };
       const Visible see{max(0, first_key(limit[0], shape.window) - key), min(kTile, limit[0] - key),
                         max(0, first_key(limit[1], shape.window) - key),
                         min(kTile, limit[1] - key)};
       uint32_t p[4][4];
       const TileSums sums = tile_scores<D>(
-          q, [&](int token, int e) { return load16(kv.keys + at(min(token, valid - 1), e)); }, see,
+          q, [&](int token, int e) { return load16(keys + at(min(token, valid - 1), e)); }, see,
           shape.scale * kLog2e, p);
       const Merge f[2] = {merge_sums(m[0], l[0], sums.m[0], sums.l[0]),
                           merge_sums(m[1], l[1], sums.m[1], sums.l[1])};
@@ -127,7 +142,7 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
         tile_values<D>(
             p,
             [&](int token, int) {
-              return load_values<D>(kv.values +
+              return load_values<D>(values +
                                     at(min(token, valid - 1), v * kColumns<D> + kEach * g));
             },
             part);
@@ -165,12 +180,6 @@ __global__ void __launch_bounds__(32 * kPrefillWarps) prefill_kernel(const Prefi
   }
 }
 
-struct FlatKeys {  // of a key in a training batch
-  int64_t stride;
-  __device__ int64_t operator()(int key) const { return key * stride; }
-  __device__ int element(int, int e) const { return e; }
-};
-
 template <class T, bool kPaged>
 __global__ void plain_prefill_kernel(const HeadShape s, const PrefillItem* items,
                                      const int32_t* tables, int32_t table_stride, const T* qkv,
@@ -193,8 +202,8 @@ __global__ void plain_prefill_kernel(const HeadShape s, const PrefillItem* items
       plain_row(query, keys, values, at, limit, s.window, s.head_dim, {0, s.head_dim}, s.scale, to,
                 row_lse);
     } else {
-      const T* row = qkv + item.source * stride;
-      const FlatKeys at{stride};
+      const FlatKeys at(item, stride);
+      const T* row = qkv + at.begin * stride;
       plain_row(query, row + (s.heads + head) * d, row + (s.heads + s.kv_heads + head) * d, at,
                 limit, s.window, s.head_dim, {0, s.head_dim}, s.scale, to, row_lse);
     }

@@ -1,40 +1,14 @@
-#include <cuda_bf16.h>
-
 #include <algorithm>
 
 #include "kernels/cuda_rows.h"
 #include "kernels/launch.cuh"
+#include "kernels/packs.cuh"
 
 namespace hone::kernels::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xFFFFFFFFu;
 constexpr int kBlock = 16;  // tokens of a cache block
-
-__device__ float to_float(float x) { return x; }
-__device__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-template <class T>
-__device__ T from_float(float x);
-template <>
-__device__ float from_float<float>(float x) {
-  return x;
-}
-template <>
-__device__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
-  return __float2bfloat16_rn(x);
-}
-
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int kSize = 16 / sizeof(T);
-  T v[kSize];
-};
-
-__device__ float warp_sum(float x) {
-  for (int step = 16; step > 0; step /= 2) x = __fadd_rn(x, __shfl_xor_sync(kAll, x, step));
-  return x;
-}
 
 // The sum over the thread block, known to all; `of_warp` is its scratch.
 __device__ float block_sum(float x, float* of_warp) {
@@ -243,8 +217,7 @@ __global__ void prepare_kernel(const PrepareHeads a, int64_t rows) {
       high = from_float<T>(__fmul_rn(__fmul_rn(to_float(high), inverse), to_float(norm[i + half])));
     }
     if (a.cos != nullptr) {
-      const float c = a.cos[position * half + i], t = a.sin[position * half + i];
-      const float s = a.back ? -t : t;
+      const float c = a.cos[position * half + i], s = a.sin[position * half + i];
       const float p = to_float(low), q = to_float(high);
       low = from_float<T>(__fmaf_rn(p, c, -__fmul_rn(q, s)));
       high = from_float<T>(__fmaf_rn(q, c, __fmul_rn(p, s)));

@@ -321,6 +321,10 @@ void make_plan(const Tensor& x, const ForwardBatch& batch) {
 
 }  // namespace
 
+bool has_flash_attention(at::ScalarType type, int64_t head_dim) {
+  return type == at::kBFloat16 && head_dim % 8 == 0 && head_dim <= 256;
+}
+
 Tensor rotate(const Tensor& x, const ForwardBatch& batch, int64_t heads, const RopeTable& rope,
               bool interleaved) {
   const int64_t t = x.size(0), d = x.size(1) / heads;
@@ -348,7 +352,7 @@ Tensor attention(const Tensor& qkv, const ForwardBatch& batch, int64_t layer,
                  const AttentionShape& shape, const RopeTable* rope) {
 #ifdef HONE_WITH_CUDA
   if (qkv.is_cuda() && batch.cache) return cuda::paged_attention(qkv, batch, layer, shape, rope);
-  if (qkv.scalar_type() == at::kBFloat16 && shape.head_dim % 8 == 0 && shape.head_dim <= 256) {
+  if (has_flash_attention(qkv.scalar_type(), shape.head_dim)) {
     return cuda::training_attention(qkv, batch, shape, rope);
   }
 #endif

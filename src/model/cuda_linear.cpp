@@ -99,6 +99,30 @@ struct Layouts {
   }
 };
 
+// grad [N, K] += dy^T x, column-major grad^T [K, N] += x^T [K, M] dy [M, N].
+struct GradientLayouts {
+  cublasLtMatmulDesc_t operation = nullptr;
+  cublasLtMatrixLayout_t x = nullptr, dy = nullptr, grad = nullptr;
+
+  GradientLayouts(int64_t m, int64_t n, int64_t k, int64_t x_stride, int64_t dy_stride) {
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
+    check(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSB, &transposed,
+                                         sizeof transposed),
+          "attribute");
+    check(cublasLtMatrixLayoutCreate(&x, CUDA_R_16BF, k, m, x_stride), "layout");
+    check(cublasLtMatrixLayoutCreate(&dy, CUDA_R_16BF, n, m, dy_stride), "layout");
+    check(cublasLtMatrixLayoutCreate(&grad, CUDA_R_32F, k, n, k), "layout");
+  }
+  GradientLayouts(const GradientLayouts&) = delete;
+  ~GradientLayouts() {
+    cublasLtMatrixLayoutDestroy(x);
+    cublasLtMatrixLayoutDestroy(dy);
+    cublasLtMatrixLayoutDestroy(grad);
+    cublasLtMatmulDescDestroy(operation);
+  }
+};
+
 int config(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t what) {
   int value = -1;
   size_t written = 0;
@@ -125,6 +149,20 @@ class Planner {
     const auto found = algorithms_.find(s.key());
     if (found != algorithms_.end()) return found->second;
     return algorithms_.emplace(s.key(), fastest(choose(s, x_stride), run)).first->second;
+  }
+
+  // What cuBLASLt proposes first for the M of the bucket. Sums are reduced in one order.
+  const cublasLtMatmulAlgo_t& gradient_algorithm(int64_t m, int64_t n, int64_t k) {
+    const std::lock_guard lock(mutex_);
+    const std::array<int64_t, 3> key{bucket(m), n, k};
+    const auto found = gradients_.find(key);
+    if (found != gradients_.end()) return found->second;
+    const GradientLayouts l(key[0], n, k, k, n);
+    const Algorithms first =
+        propose(l.operation, l.x, l.dy, l.grad,
+                CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+    if (first.empty()) throw RunError(cat("cuBLASLt: no gradient of ", n, " x ", k));
+    return gradients_.emplace(key, first.front()).first->second;
   }
 
  private:
@@ -196,19 +234,23 @@ class Planner {
 
   Algorithms propose(const Shape& s, int64_t m, int64_t x_stride) const {
     const Layouts layouts(s, m, x_stride, nullptr);
+    return propose(layouts.operation, layouts.w, layouts.x, layouts.y,
+                   s.exact ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK);
+  }
+
+  Algorithms propose(cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a,
+                     cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                     uint32_t reductions) const {
     cublasLtMatmulPreference_t preference = nullptr;
     check(cublasLtMatmulPreferenceCreate(&preference), "preference");
-    const uint32_t reductions =
-        s.exact ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                          &kWorkspace, sizeof kWorkspace);
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                                          &reductions, sizeof reductions);
     std::array<cublasLtMatmulHeuristicResult_t, 8> results{};
     int count = 0;
-    cublasLtMatmulAlgoGetHeuristic(handle_, layouts.operation, layouts.w, layouts.x, layouts.y,
-                                   layouts.y, preference, static_cast<int>(results.size()),
-                                   results.data(), &count);
+    cublasLtMatmulAlgoGetHeuristic(handle_, operation, a, b, c, c, preference,
+                                   static_cast<int>(results.size()), results.data(), &count);
     cublasLtMatmulPreferenceDestroy(preference);
     Algorithms algorithms;
     for (int i = 0; i < count; ++i) algorithms.push_back(results[static_cast<size_t>(i)].algo);
@@ -218,6 +260,7 @@ class Planner {
   cublasLtHandle_t handle_ = nullptr;
   Tensor workspace_;
   std::mutex mutex_;
+  std::map<std::array<int64_t, 3>, cublasLtMatmulAlgo_t> gradients_;  // by M, N, K
   std::map<decltype(Shape().key()), cublasLtMatmulAlgo_t> algorithms_;
 };
 
@@ -268,6 +311,26 @@ Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& bia
                               s.m, s.y_stride, stream);
   }
   return padded ? y.narrow(1, 0, s.n).contiguous() : y;
+}
+
+void add_gradient(const Tensor& dy, const Tensor& x, const Tensor& grad) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  const int64_t m = x.size(0), n = dy.size(1), k = x.size(1);
+  if (m == 0) return;
+  Tensor sum = grad;
+  if (n % 8 || k % 8 || x.stride(1) != 1 || dy.stride(1) != 1 || x.stride(0) % 8 ||
+      dy.stride(0) % 8) {  // rows on 16-byte boundaries are what the fast kernels want
+    sum.add_(at::mm(dy.t(), x, at::kFloat));
+    return;
+  }
+  Planner& p = planner(x.device());
+  const GradientLayouts layouts(m, n, k, x.stride(0), dy.stride(0));
+  const float one = 1;
+  check(cublasLtMatmul(p.handle(), layouts.operation, &one, x.const_data_ptr(), layouts.x,
+                       dy.const_data_ptr(), layouts.dy, &one, sum.data_ptr(), layouts.grad,
+                       sum.data_ptr(), layouts.grad, &p.gradient_algorithm(m, n, k), p.workspace(),
+                       kWorkspace, c10::cuda::getCurrentCUDAStream().stream()),
+        "gradient");
 }
 
 }  // namespace hone::ops::cuda

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "kernels/cuda_latents.h"
 #include "kernels/cuda_rows.h"
+#include "kernels/cuda_training.h"
 #include "model/attention_plan.h"
 
 namespace hone::ops::cuda {
@@ -29,18 +30,23 @@ k::HeadShape head_shape(const AttentionShape& s) {
           static_cast<int32_t>(s.window)};
 }
 
-void add_items(int64_t query_begin, int64_t length, int64_t context, int64_t source, int64_t group,
-               std::vector<k::PrefillItem>& items) {
-  for (int64_t first = 0; first < length * group; first += k::kPrefillRows) {
-    items.push_back({static_cast<int32_t>(query_begin), static_cast<int32_t>(length),
-                     static_cast<int32_t>(context), static_cast<int32_t>(source),
-                     static_cast<int32_t>(first)});
-  }
+// `item` for each piece of its rows.
+void add_items(k::PrefillItem item, int64_t group, std::vector<k::PrefillItem>& items) {
+  const auto rows = static_cast<int32_t>(item.query_length * group);
+  for (item.first = 0; item.first < rows; item.first += k::kPrefillRows) items.push_back(item);
+}
+
+int32_t int32(int64_t n) { return static_cast<int32_t>(n); }
+
+Tensor to_device(const std::vector<int32_t>& values, at::Device device) {
+  Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kInt);
+  std::memcpy(host.data_ptr(), values.data(), values.size() * sizeof(int32_t));
+  return host.to(device);
 }
 
 Tensor to_device(const std::vector<k::PrefillItem>& items, at::Device device) {
-  static_assert(sizeof(k::PrefillItem) == 5 * sizeof(int32_t));
-  Tensor host = at::empty({static_cast<int64_t>(items.size()), 5}, at::kInt);
+  static_assert(sizeof(k::PrefillItem) == 7 * sizeof(int32_t));
+  Tensor host = at::empty({static_cast<int64_t>(items.size()), 7}, at::kInt);
   std::memcpy(host.data_ptr(), items.data(), items.size() * sizeof(k::PrefillItem));
   return host.to(device);
 }
@@ -70,7 +76,8 @@ const AttentionPlan& plan_over_cache(const ForwardBatch& batch, int64_t group) {
     const PagedSequence& s = batch.sequences[i];
     std::copy_n(s.blocks.begin(), (s.context + kBlockTokens - 1) / kBlockTokens,
                 tables.data_ptr<int32_t>() + i * stride);
-    add_items(s.query_begin, s.query_length, s.context, static_cast<int64_t>(i), group, items);
+    add_items({int32(s.query_begin), int32(s.query_length), int32(s.context), int32(int64_t(i)), 0},
+              group, items);
   }
   order(items);
   batch.plan->block_tables = tables.to(batch.tokens.device());
@@ -78,23 +85,61 @@ const AttentionPlan& plan_over_cache(const ForwardBatch& batch, int64_t group) {
   return *batch.plan;
 }
 
+// Flash attention reads a segment's keys as one row of memory: those of a prefix are copied in
+// front of the segment's own.
+void plan_copies(const ForwardBatch& batch, AttentionPlan& plan) {
+  const size_t n = batch.segments.size();
+  std::vector<int32_t> rows, ends(n + 1), begin(static_cast<size_t>(batch.tokens.numel()) + 1);
+  for (size_t i = 0; i < n; ++i) {
+    const AttentionSegment& s = batch.segments[i];
+    for (int64_t t = 0; t < s.prefix_length; ++t) rows.push_back(int32(s.prefix_begin + t));
+    for (int64_t t = 0; t < s.length; ++t) rows.push_back(int32(s.begin + t));
+    ends[i + 1] = int32(static_cast<int64_t>(rows.size()));
+    plan.longest_keys = std::max(plan.longest_keys, s.prefix_length + s.length);
+  }
+  for (const int32_t row : rows) ++begin[static_cast<size_t>(row) + 1];
+  for (size_t t = 1; t < begin.size(); ++t) begin[t] += begin[t - 1];
+  std::vector<int32_t> places(rows.size()), next(begin.begin(), begin.end() - 1);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    places[static_cast<size_t>(next[static_cast<size_t>(rows[i])]++)] = int32(int64_t(i));
+  }
+  const at::Device device = batch.tokens.device();
+  plan.copied_keys = to_device(rows, device);
+  plan.cumulative_keys = to_device(ends, device);
+  plan.place_begin = to_device(begin, device);
+  plan.places = to_device(places, device);
+}
+
 // `group`: query heads of a key head, for our own kernel; 0: it is not asked.
 const AttentionPlan& plan_inside(const ForwardBatch& batch, int64_t group) {
   if (batch.plan) return *batch.plan;
   batch.plan = std::make_shared<AttentionPlan>();
+  AttentionPlan& plan = *batch.plan;
   std::vector<k::PrefillItem> items;
-  Tensor cumulative = at::zeros({static_cast<int64_t>(batch.segments.size()) + 1}, at::kInt);
-  int32_t* ends = cumulative.data_ptr<int32_t>();
+  std::vector<int32_t> ends{0};
+  bool prefixes = false;
   for (const AttentionSegment& s : batch.segments) {
-    HONE_CHECK(s.prefix_length == 0 && s.begin == *ends);
-    if (group > 0) add_items(s.begin, s.length, s.length, s.begin, group, items);
-    *++ends = static_cast<int32_t>(s.begin + s.length);
-    batch.plan->longest = std::max(batch.plan->longest, s.length);
+    HONE_CHECK(s.begin == ends.back());
+    prefixes = prefixes || s.prefix_length > 0;
+    if (group > 0) {
+      add_items({int32(s.begin), int32(s.length), int32(s.prefix_length + s.length), int32(s.begin),
+                 0, int32(s.prefix_begin), int32(s.prefix_length)},
+                group, items);
+    }
+    ends.push_back(int32(s.begin + s.length));
+    plan.longest = std::max(plan.longest, s.length);
   }
   order(items);
-  batch.plan->items = to_device(items, batch.tokens.device());
-  batch.plan->cumulative = cumulative.to(batch.tokens.device());
-  return *batch.plan;
+  const at::Device device = batch.tokens.device();
+  plan.items = to_device(items, device);
+  plan.cumulative = to_device(ends, device);
+  if (prefixes) {
+    plan_copies(batch, plan);
+  } else {
+    plan.cumulative_keys = plan.cumulative;
+    plan.longest_keys = plan.longest;
+  }
+  return plan;
 }
 
 const Tensor& cache_of(const ForwardBatch& batch, int64_t layer) {
@@ -106,17 +151,11 @@ k::LatentShape latent_shape(int64_t heads, int64_t rank, const Tensor& cache, do
           static_cast<int32_t>(cache.size(3)), static_cast<float>(scale)};
 }
 
-k::PrepareHeads rotation(const Tensor& qkv, const ForwardBatch& batch, const AttentionShape& shape,
-                         const RopeTable* rope) {
-  k::PrepareHeads call{};
-  call.qkv = qkv.data_ptr();
-  call.positions = batch.positions.const_data_ptr<int64_t>();
-  if (rope) {
-    call.cos = rope->cos.const_data_ptr<float>();
-    call.sin = rope->sin.const_data_ptr<float>();
-  }
-  call.shape = head_shape(shape);
-  return call;
+template <class Call>
+void set_rope(Call& call, const RopeTable* rope) {
+  if (!rope) return;
+  call.cos = rope->cos.const_data_ptr<float>();
+  call.sin = rope->sin.const_data_ptr<float>();
 }
 
 // LibTorch's flash attention counts a window by what lies to the left and to the right of a token.
@@ -125,6 +164,31 @@ struct FlashWindow {
   explicit FlashWindow(int64_t window) {
     if (window > 0) left = window - 1, right = 0;
   }
+};
+
+// Queries [T, H, D], keys and values [K, G, D] as flash attention reads them.
+struct FlashHeads {
+  Tensor q, k, v;
+  FlashHeads(const Tensor& qkv, const AttentionPlan& plan, int64_t h, int64_t g, int64_t d) {
+    const Tensor rows = qkv.view({qkv.size(0), h + 2 * g, d});
+    q = rows.narrow(1, 0, h);
+    Tensor kv = rows.narrow(1, h, 2 * g);
+    if (plan.copied_keys.defined()) kv = kv.index_select(0, plan.copied_keys);
+    k = kv.narrow(1, 0, g);
+    v = kv.narrow(1, g, g);
+  }
+};
+
+// While it lives, LibTorch's flash attention adds up the gradient of the queries in one order.
+class OneOrder {
+ public:
+  OneOrder() { set(true); }
+  OneOrder(const OneOrder&) = delete;
+  ~OneOrder() { set(before_); }
+
+ private:
+  static void set(bool on) { at::globalContext().setDeterministicAlgorithms(on, true); }
+  const bool before_ = at::globalContext().deterministicAlgorithms();
 };
 
 // Training: rotation, then flash attention, or for an exact model our own in the sampler's order.
@@ -137,8 +201,15 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
                         const AttentionShape* shape, const RopeTable* rope) {
     const int64_t t = input.size(0), h = shape->heads, g = shape->kv_heads, d = shape->head_dim;
     const AttentionPlan& plan = plan_inside(*batch, shape->exact ? h / g : 0);
-    const Tensor qkv = input.clone(at::MemoryFormat::Contiguous);
-    if (rope) k::prepare_heads(type_of(qkv), rotation(qkv, *batch, *shape, rope), t, stream());
+    const Tensor qkv = at::empty_like(input, at::MemoryFormat::Contiguous);
+    k::RotateHeads rotate{input.const_data_ptr(),
+                          qkv.data_ptr(),
+                          batch->positions.const_data_ptr<int64_t>(),
+                          nullptr,
+                          nullptr,
+                          head_shape(*shape)};
+    set_rope(rotate, rope);
+    k::rotate_heads(type_of(qkv), rotate, t, stream());
     Tensor out, lse;  // [T, H D], [H, T]
     if (shape->exact) {
       out = at::empty({t, h * d}, qkv.options());
@@ -149,12 +220,12 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
                            by_row.data_ptr<float>(), stream());
       lse = by_row.t().contiguous();
     } else {
-      const Tensor rows = qkv.view({t, h + 2 * g, d});
+      const FlashHeads heads(qkv, plan, h, g, d);
       const FlashWindow window(shape->window);
       const auto result = at::_flash_attention_forward(
-          rows.narrow(1, 0, h), rows.narrow(1, h, g), rows.narrow(1, h + g, g), plan.cumulative,
-          plan.cumulative, plan.longest, plan.longest, 0.0, true, false,
-          std::optional<double>(shape->scale), window.left, window.right);
+          heads.q, heads.k, heads.v, plan.cumulative, plan.cumulative_keys, plan.longest,
+          plan.longest_keys, 0.0, true, false, std::optional<double>(shape->scale), window.left,
+          window.right);
       out = std::get<0>(result).reshape({t, h * d});
       lse = std::get<1>(result);
     }
@@ -173,23 +244,35 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
     const auto* batch = reinterpret_cast<const ForwardBatch*>(ctx->saved_data["batch"].toInt());
     const auto* rope = reinterpret_cast<const RopeTable*>(ctx->saved_data["rope"].toInt());
     const std::vector<int64_t> sizes = ctx->saved_data["sizes"].toIntVector();
-    const int64_t h = sizes[0], g = sizes[1], d = sizes[2], window = sizes[3], t = qkv.size(0);
-    const double scale = ctx->saved_data["scale"].toDouble();
+    const int64_t h = sizes[0], g = sizes[1], d = sizes[2], t = qkv.size(0);
+    const AttentionShape shape{h, g, d, ctx->saved_data["scale"].toDouble(), sizes[3]};
     const AttentionPlan& plan = *batch->plan;
-    const Tensor rows = qkv.view({t, h + 2 * g, d});
-    const FlashWindow seen(window);
+    const FlashHeads heads(qkv, plan, h, g, d);
+    const FlashWindow window(shape.window);
     const Tensor unused = at::empty({2}, qkv.options().dtype(at::kUInt64));
+    const OneOrder one_order;
     const auto [dq, dk, dv] = at::_flash_attention_backward(
-        dy[0].contiguous().view({t, h, d}), rows.narrow(1, 0, h), rows.narrow(1, h, g),
-        rows.narrow(1, h + g, g), out.view({t, h, d}), lse, plan.cumulative, plan.cumulative,
-        plan.longest, plan.longest, 0.0, true, unused, unused, std::optional<double>(scale),
-        seen.left, seen.right);
-    const Tensor dqkv = at::cat({dq, dk, dv}, 1).view({t, (h + 2 * g) * d});
-    if (rope) {
-      k::PrepareHeads call = rotation(dqkv, *batch, {h, g, d, scale, window}, rope);
-      call.back = true;
-      k::prepare_heads(type_of(dqkv), call, t, stream());
+        dy[0].contiguous().view({t, h, d}), heads.q, heads.k, heads.v, out.view({t, h, d}), lse,
+        plan.cumulative, plan.cumulative_keys, plan.longest, plan.longest_keys, 0.0, true, unused,
+        unused, std::optional<double>(shape.scale), window.left, window.right);
+    const Tensor dqkv = at::empty_like(qkv);
+    k::HeadGradients call{dq.const_data_ptr(),
+                          dk.const_data_ptr(),
+                          dv.const_data_ptr(),
+                          dqkv.data_ptr(),
+                          batch->positions.const_data_ptr<int64_t>(),
+                          nullptr,
+                          nullptr,
+                          nullptr,
+                          nullptr,
+                          head_shape(shape)};
+    set_rope(call, rope);
+    if (plan.places.defined()) {
+      call.place_begin = plan.place_begin.const_data_ptr<int32_t>();
+      call.places = plan.places.const_data_ptr<int32_t>();
     }
+    HONE_CHECK(dq.is_contiguous() && dk.is_contiguous() && dv.is_contiguous());
+    k::head_gradients(type_of(dqkv), call, t, stream());
     return {dqkv, Tensor(), Tensor(), Tensor()};
   }
 };
@@ -212,6 +295,24 @@ Norm add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, do
                   norm.normed.data_ptr(), norm.inv_rms.data_ptr<float>(), x.size(0), x.size(1),
                   stream());
   return norm;
+}
+
+Tensor norm_backward(const Tensor& dnormed, const Tensor& dsum, const Tensor& sum,
+                     const Tensor& inv_rms, const Tensor& weight, const Tensor& dweight) {
+  const c10::cuda::CUDAGuard guard(sum.device());
+  const int64_t t = sum.size(0), c = sum.size(1);
+  const Tensor dy = dnormed.contiguous(), more = dsum.defined() ? dsum.contiguous() : dsum;
+  const Tensor dx = at::empty_like(sum);
+  const k::Type type = type_of(sum);
+  const Tensor workspace =
+      at::empty({k::norm_backward_floats(type, t, c)}, sum.options().dtype(at::kFloat));
+  k::norm_backward(
+      type,
+      {dy.const_data_ptr(), sum.const_data_ptr(), more.defined() ? more.const_data_ptr() : nullptr,
+       weight.const_data_ptr(), inv_rms.const_data_ptr<float>(), dx.data_ptr(),
+       dweight.defined() ? dweight.data_ptr<float>() : nullptr, c},
+      t, workspace.data_ptr<float>(), stream());
+  return dx;
 }
 
 Tensor swiglu(const Tensor& gate_up) {
@@ -238,7 +339,11 @@ Tensor paged_attention(const Tensor& qkv, const ForwardBatch& batch, int64_t lay
   const k::HeadShape heads = head_shape(shape);
   const Tensor keys = batch.cache->keys[static_cast<size_t>(layer)],
                values = batch.cache->values[static_cast<size_t>(layer)];
-  k::PrepareHeads call = rotation(qkv, batch, shape, rope);
+  k::PrepareHeads call{};
+  call.qkv = qkv.data_ptr();
+  call.positions = batch.positions.const_data_ptr<int64_t>();
+  call.shape = heads;
+  set_rope(call, rope);
   call.slots = batch.slots.const_data_ptr<int64_t>();
   if (shape.query_norm) {
     call.query_norm = shape.query_norm->value.const_data_ptr();

@@ -22,6 +22,9 @@ kernels::cuda::Type type_of(const at::Tensor& x);
 at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias,
                   bool exact, at::ScalarType out);
 
+// grad [N, K] float32 += dy [M, N]^T x [M, K], from bf16, summed in float32.
+void add_gradient(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& grad);
+
 // sum = x + delta (delta undefined: x itself), normed = its norm times the weight; inv_rms [T]
 // float32.
 struct Norm {
@@ -29,6 +32,11 @@ struct Norm {
 };
 Norm add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
                   double eps);
+// dsum (undefined: 0) + the gradient of the norm of `sum`, [T, C]. `dweight` [C] float32 is added
+// to, where it is defined.
+at::Tensor norm_backward(const at::Tensor& dnormed, const at::Tensor& dsum, const at::Tensor& sum,
+                         const at::Tensor& inv_rms, const at::Tensor& weight,
+                         const at::Tensor& dweight);
 
 at::Tensor swiglu(const at::Tensor& gate_up);
 at::Tensor swiglu_backward(const at::Tensor& dy, const at::Tensor& gate_up);
@@ -45,7 +53,7 @@ at::Tensor decode_latents(const at::Tensor& q, int64_t rank, const ForwardBatch&
 at::Tensor load_latents(const at::Tensor& slots, int64_t rank, const ForwardBatch& batch,
                         int64_t layer);
 // Attention inside a training batch, with a gradient; bf16. `shape.exact`: in the sampler's order
-// of operations. REQUIRES: D % 8 == 0, D <= 256, and segments without a prefix.
+// of operations. REQUIRES: has_flash_attention.
 at::Tensor training_attention(const at::Tensor& qkv, const ForwardBatch& batch,
                               const AttentionShape& shape, const RopeTable* rope);
 

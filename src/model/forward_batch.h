@@ -54,8 +54,8 @@ struct ForwardBatch {
   at::Tensor positions;  // [T] int64
 
   // Training: segments that attend to themselves and to their prefix (kernels::AttentionSegment);
-  // each token is in one.
-  // CUDA takes segments without a prefix only.
+  // each token is in one. On CUDA only bf16 batches whose attention flash attention serves may have
+  // prefixes (Transformer::shares_prefixes).
   std::vector<AttentionSegment> segments;
 
   // Sampling: the cache and who reads what of it. Tokens are written to `slots` first.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "kernels/cpu_kernels.h"
+#include "model/cuda_ops.h"
 
 namespace hone::ops {
 
@@ -28,7 +29,7 @@ Tensor product(const Tensor& x, const Parameter& w, int64_t part) {
 void product_transposed_into(const Tensor& dx, const Tensor& dy, const Parameter& w, int64_t part) {
   if (!dy.is_cpu()) {
     Tensor out = dx;
-    out.copy_(at::mm(dy, w.part_of(w.value, part)));
+    at::mm_out(out, dy, w.part_of(w.value, part));
     return;
   }
   kernels::linear(dy.const_data_ptr<float>(), dy.stride(0), w.packed_transposed(part),
@@ -52,7 +53,9 @@ void add_weight_gradient(const Tensor& dy, const Tensor& x, const Parameter& w, 
   } else if (dy.scalar_type() == at::kFloat) {
     grad.addmm_(dy.t(), x);
   } else {
-    grad.add_(at::mm(dy.t(), x, at::kFloat));
+#ifdef HONE_WITH_CUDA
+    cuda::add_gradient(dy, x, grad);
+#endif
   }
 }
 

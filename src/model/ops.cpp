@@ -57,6 +57,21 @@ struct Embed : FunctionOf<Embed> {
   }
 };
 
+// On CUDA, where index_select's own gradient adds rows in the order in which threads arrive.
+struct SelectRows : FunctionOf<SelectRows> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& rows) {
+    ctx->save_for_backward({rows});
+    ctx->saved_data["rows"] = x.size(0);
+    return x.index_select(0, rows);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const Tensor rows = ctx->get_saved_variables()[0];
+    Tensor dx = at::zeros({ctx->saved_data["rows"].toInt(), dy[0].size(1)}, dy[0].options());
+    at::index_put_(dx, {rows}, dy[0], /*accumulate=*/true);  // sorts the rows first
+    return {dx, Tensor()};
+  }
+};
+
 // x W^T + bias; the bias is added before the result is rounded where the GPU's product can.
 Tensor biased_product(const Tensor& x, const Parameter& w, const Parameter* bias) {
 #ifdef HONE_WITH_CUDA
@@ -194,14 +209,32 @@ struct RmsNorm : FunctionOf<RmsNorm> {
                                  dx.data_ptr<float>(), grad.data_ptr<float>(), x.size(0),
                                  x.size(1));
     } else {
-      Tensor dw;
-      std::tie(dx, dw) = at::_fused_rms_norm_backward(d, x, {x.size(1)}, inv_rms.unsqueeze(1),
-                                                      w.value, {true, learned});
-      if (learned) grad.add_(dw);
+#ifdef HONE_WITH_CUDA
+      dx = cuda::norm_backward(d, {}, x, inv_rms, w.value, grad);
+#endif
     }
     return {dx, Tensor(), Tensor()};
   }
 };
+
+#ifdef HONE_WITH_CUDA
+// The sum that goes on and its norm, in one kernel each way.
+struct AddRmsNorm : FunctionOf<AddRmsNorm> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& delta,
+                               const Parameter* weight, double eps) {
+    const cuda::Norm norm = cuda::add_rms_norm(x, delta, weight->value, eps);
+    ctx->save_for_backward({norm.sum, norm.inv_rms});
+    save_parameter(ctx, weight);
+    return {norm.sum, norm.normed};
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const variable_list saved = ctx->get_saved_variables();
+    const Parameter& w = saved_parameter(ctx);
+    const Tensor dx = cuda::norm_backward(dy[1], dy[0], saved[0], saved[1], w.value, w.grad);
+    return {dx, dx, Tensor(), Tensor()};
+  }
+};
+#endif
 
 struct Swiglu : FunctionOf<Swiglu> {
   static Tensor forward(AutogradContext* ctx, const Tensor& gate_up) {
@@ -283,10 +316,10 @@ struct Gated : FunctionOf<Gated> {
   }
 };
 
-// Rows of the head that are formed at a time: 16 MiB of float32 logits on the CPU, 512 MiB on CUDA,
-// where small products leave most of the device idle.
+// Rows of the head that are formed at a time: 16 MiB of float32 logits on the CPU, 1 GiB on CUDA,
+// where each chunk reads and writes the gradient of the whole weight.
 int64_t head_rows(const Tensor& hidden, int64_t vocab) {
-  return std::max<int64_t>(1, (int64_t{hidden.is_cpu() ? 4 : 128} << 20) / vocab);
+  return std::max<int64_t>(1, (int64_t{hidden.is_cpu() ? 4 : 256} << 20) / vocab);
 }
 
 Tensor chunk_logits(const Tensor& hidden, const Parameter& head) {
@@ -380,7 +413,7 @@ struct LogProbFunction : FunctionOf<LogProbFunction> {
 #endif
       }
       add_weight_gradient(x, h, head);
-      dhidden.narrow(0, begin, n).copy_(product_transposed(x, head));
+      product_transposed_into(dhidden.narrow(0, begin, n), x, head);
     }
     return {dhidden, Tensor(), Tensor(), Tensor()};
   }
@@ -393,6 +426,11 @@ Tensor embed(const Tensor& tokens, const Parameter& weight) {
     return at::embedding(weight.value, tokens);
   }
   return Embed::apply(anchor_of(weight), tokens, &weight);
+}
+
+Tensor select_rows(const Tensor& x, const Tensor& rows) {
+  if (x.is_cpu() || !at::GradMode::is_enabled()) return x.index_select(0, rows);
+  return SelectRows::apply(x, rows);
 }
 
 Tensor linear(const Tensor& x, const Parameter& weight, const Parameter* bias) {
@@ -411,7 +449,11 @@ Tensor rms_norm(const Tensor& x, const Parameter& weight, double eps) {
 ResidualNorm add_rms_norm(const Tensor& x, const Tensor& delta, const Parameter& weight,
                           double eps) {
 #ifdef HONE_WITH_CUDA
-  if (x.is_cuda() && delta.defined() && !at::GradMode::is_enabled()) {
+  if (x.is_cuda() && delta.defined()) {
+    if (at::GradMode::is_enabled()) {
+      const variable_list out = AddRmsNorm::apply(x, delta, &weight, eps);
+      return {out[0], out[1]};
+    }
     const cuda::Norm norm = cuda::add_rms_norm(x, delta, weight.value, eps);
     return {norm.sum, norm.normed};
   }

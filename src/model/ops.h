@@ -17,6 +17,9 @@ namespace hone::ops {
 // [T] -> [T, C]. The result requires a gradient if the weights do.
 at::Tensor embed(const at::Tensor& tokens, const Parameter& weight);
 
+// x [T, C] -> its rows [M], which may come several times; their gradients are added in one order.
+at::Tensor select_rows(const at::Tensor& x, const at::Tensor& rows);
+
 // x [T, K] -> [T, N], weight [N, K], bias [N] or null.
 at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter* bias = nullptr);
 
@@ -58,6 +61,8 @@ struct AttentionShape {
 // keys and values to the cache where the batch has one, attends.
 at::Tensor attention(const at::Tensor& qkv, const ForwardBatch& batch, int64_t layer,
                      const AttentionShape& shape, const RopeTable* rope);
+// Whether CUDA trains such heads by flash attention; only there may segments have prefixes.
+bool has_flash_attention(at::ScalarType type, int64_t head_dim);
 // On CUDA, over the cache of latent attention: q [T, H, W], absorbed, against latents, whose first
 // R elements are the values of all heads -> [T, H, R]. Of new tokens: latents [T, R], normed, and
 // rotated keys [T, W - R].

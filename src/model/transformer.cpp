@@ -329,6 +329,11 @@ at::Tensor Transformer::predict_ahead(const at::Tensor& hidden, const at::Tensor
   return ops::add_rms_norm(s.x, s.delta, *m.norm, eps).normed;
 }
 
+bool Transformer::shares_prefixes() const {
+  return device().is_cpu() ||
+         (config_.latent.kv_rank == 0 && ops::has_flash_attention(dtype(), config_.head_dim));
+}
+
 std::vector<Parameter*> Transformer::selection_biases() const {
   std::vector<Parameter*> biases;
   for (const Block& b : blocks_) {

@@ -75,6 +75,8 @@ class Transformer {
   const WeightArena& weights() const { return weights_; }
   // Whether sampling and training give the same bits, and a row's do not depend on its batch.
   bool exact() const { return device().is_cpu() || weights_.exact(); }
+  // Whether segments of a training batch may have prefixes (kernels::AttentionSegment).
+  bool shares_prefixes() const;
   at::Device device() const { return weights_.device(); }
   at::ScalarType dtype() const { return weights_.value().scalar_type(); }
 

@@ -19,7 +19,7 @@ Trainer::Trainer(Transformer& model, const OptimizerOptions& optimizer,
     : model_(model),
       optimizer_(optimizer, model.trained()),
       options_(options),
-      share_prompts_(model.device().is_cpu()) {}
+      share_prompts_(options.share_prompts && model.shares_prefixes()) {}
 
 void describe(OptionVisitor& v, BalanceOptions& o) {
   v.value("coef", o.coef, "factor of the sequence-wise balance loss (DeepSeek-V3: 1e-4)");
@@ -85,7 +85,7 @@ Tensor predict_loss(const Transformer& model, const Tensor& hidden, const Packed
   const auto place = [&](const std::vector<int64_t>& v) {
     return at::tensor(v, at::kLong).to(model.device());
   };
-  return -model.log_probs(ahead.index_select(0, place(rows)), place(targets)).logp.sum();
+  return -model.log_probs(ops::select_rows(ahead, place(rows)), place(targets)).logp.sum();
 }
 
 int64_t tokens_of(std::span<const TrainingSequence> sequences) {
@@ -114,7 +114,7 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
     batch.forward.recompute_layers = options_.recompute_layers;
     const Tensor all = model_.forward(batch.forward);
     batch.forward.routing = nullptr;
-    const Tensor hidden = all.index_select(0, batch.hidden_rows);
+    const Tensor hidden = ops::select_rows(all, batch.hidden_rows);
     const ops::LogProbs out = model_.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
     const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
     dlogp.assign(logp.size(), 0.0f);

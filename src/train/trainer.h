@@ -31,6 +31,8 @@ struct TrainerOptions {
   double temperature = 1.0;  // the policy is softmax(logits / temperature)
   BalanceOptions balance;
   bool recompute_layers = false;
+  // A group's prompt is computed once a micro-batch, where the model can (shares_prefixes).
+  bool share_prompts = true;
 };
 
 // How the tokens of a step were spread over the experts.

@@ -149,19 +149,26 @@ struct Scene {
     std::vector<T> out;  // [n][H D], the queries' rows
     Floats lse;          // [n][H]
   };
-  // The last `count` rows of sequence i.
-  Prefilled prefilled(size_t i, int64_t count, bool paged) const {
+  // The last `count` rows of sequence i. `prefix`: not paged, so many keys stand elsewhere, behind
+  // rows that no one may read.
+  Prefilled prefilled(size_t i, int64_t count, bool paged, int64_t prefix = 0) const {
     const int64_t n = contexts[i], group = shape.heads / shape.kv_heads;
     const std::vector<T> all = rows(i, 0, n);
     const int64_t width = static_cast<int64_t>(all.size()) / n;
-    const std::vector<T> qkv(paged ? all.end() - count * width : all.begin(), all.end());
+    std::vector<T> qkv(paged ? all.end() - count * width : all.begin() + prefix * width, all.end());
+    const int64_t apart = n - prefix + 3;
+    if (prefix > 0) {
+      qkv.resize(apart * width, nan_of<T>());
+      qkv.insert(qkv.end(), all.begin(), all.begin() + prefix * width);
+    }
     std::vector<PrefillItem> items;
     for (int64_t first = 0; first < count * group; first += cuda::kPrefillRows) {
-      items.push_back({static_cast<int32_t>(paged ? 0 : n - count), static_cast<int32_t>(count),
-                       static_cast<int32_t>(n), static_cast<int32_t>(paged ? i : 0),
-                       static_cast<int32_t>(first)});
+      items.push_back({static_cast<int32_t>(paged ? 0 : n - prefix - count),
+                       static_cast<int32_t>(count), static_cast<int32_t>(n),
+                       static_cast<int32_t>(paged ? i : 0), static_cast<int32_t>(first),
+                       static_cast<int32_t>(apart), static_cast<int32_t>(prefix)});
     }
-    const int64_t out_rows = paged ? count : n;
+    const int64_t out_rows = paged ? count : n - prefix;
     const OnDevice<PrefillItem> d_items(items);
     const OnDevice<T> d_qkv(qkv), d_keys(keys), d_values(values);
     const OnDevice<T> out(std::vector<T>(out_rows * shape.heads * shape.head_dim, nan_of<T>()));
@@ -213,6 +220,12 @@ void check_scene(const HeadShape& shape, const std::vector<int32_t>& lengths, ui
       REQUIRE(same_bits(paged.out.data(), flat.out.data(), count * width));
       REQUIRE(first_difference(paged.lse, flat.lse) == -1);
       REQUIRE(same_bits(paged.out.data() + (count - 1) * width, out.data() + i * width, width));
+      for (const int64_t prefix : {int64_t{1}, n / 2, n - count}) {
+        if (prefix < 1 || prefix > n - count) continue;
+        const auto split = scene.prefilled(i, count, false, prefix);
+        REQUIRE(same_bits(split.out.data(), flat.out.data(), count * width));
+        REQUIRE(first_difference(split.lse, flat.lse) == -1);
+      }
       for (int64_t row = 0; row < count; row += 1 + count / 7) {
         check_row(scene, i, n - count + row, paged.out.data() + row * width);
         const auto sums = scene.reference(i, n - count + row).second;

@@ -2,55 +2,13 @@
 #ifdef HONE_WITH_CUDA
 #include "kernels/cuda_rows.h"
 
-#include <memory>
-
 #include "kernels/cuda_decode_step.h"
 #include "tests/kernels/cuda_testing.h"
 #include "tests/kernels/kernel_testing.h"
 
 namespace hone::kernels {
 namespace {
-
 using cuda::Type;
-
-// Values that bf16 holds, so that both types compute from the same.
-Floats rounded(int64_t n, uint64_t key, double scale) {
-  Floats x = random_floats(n, key, scale);
-  for (float& v : x) v = from_half(to_half(v));
-  return x;
-}
-
-// An array in the kernels' type.
-class Typed {
- public:
-  Typed(Type type, const Floats& values) : type_(type) {
-    if (type == Type::float32) {
-      floats_ = std::make_unique<OnDevice<float>>(values);
-      return;
-    }
-    std::vector<Half> halves;
-    for (const float v : values) halves.push_back(to_half(v));
-    halves_ = std::make_unique<OnDevice<Half>>(halves);
-  }
-  void* get() const {
-    return type_ == Type::float32 ? static_cast<void*>(floats_->get()) : halves_->get();
-  }
-  Floats host() const {
-    if (type_ == Type::float32) return floats_->host();
-    Floats values;
-    for (const Half h : halves_->host()) values.push_back(from_half(h));
-    return values;
-  }
-
- private:
-  Type type_;
-  std::unique_ptr<OnDevice<float>> floats_;
-  std::unique_ptr<OnDevice<Half>> halves_;
-};
-
-double allowed(Type type) { return type == Type::bf16 ? 0.01 : 2e-5; }
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
 }  // namespace
 
 TEST_CASE("the GPU's norm of a residual sum is the reference's, whatever rows stand beside") {
@@ -122,7 +80,7 @@ TEST_CASE("the GPU's SwiGLU and its gradient are the reference's") {
   }
 }
 
-TEST_CASE("the GPU norms and rotates heads, back again, and writes the cache where slots say") {
+TEST_CASE("the GPU norms and rotates heads and writes the cache where slots say") {
   skip_without_gpu();
   const int64_t rows = 4, heads = 3, kv = 1, positions = 9;
   for (const Type type : {Type::bf16, Type::float32}) {
@@ -187,12 +145,6 @@ TEST_CASE("the GPU norms and rotates heads, back again, and writes the cache whe
         REQUIRE((std::isnan(want_values[i]) ? std::isnan(cached_values[i])
                                             : cached_values[i] == want_values[i]));
       }
-      call.slots = nullptr;
-      call.query_norm = call.key_norm = nullptr;
-      call.back = true;
-      cuda::prepare_heads(type, call, rows, nullptr);
-      wait_for_gpu();
-      REQUIRE(largest_error(x.host(), normed) < 3 * allowed(type));
     }
   }
 }

@@ -9,9 +9,11 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "kernels/cuda_attention.h"
+#include "tests/kernels/kernel_testing.h"
 
 namespace hone::kernels {
 
@@ -99,6 +101,44 @@ template <class T>
 bool same_bits(const T* a, const T* b, int64_t n) {
   return std::equal(a, a + n, b, [](T x, T y) { return x == y; });
 }
+
+// Values that bf16 holds, so that both types compute from the same.
+inline Floats rounded(int64_t n, uint64_t key, double scale) {
+  Floats x = random_floats(n, key, scale);
+  for (float& v : x) v = from_half(to_half(v));
+  return x;
+}
+
+// An array in the kernels' type.
+class Typed {
+ public:
+  Typed(cuda::Type type, const Floats& values) : type_(type) {
+    if (type == cuda::Type::float32) {
+      floats_ = std::make_unique<OnDevice<float>>(values);
+      return;
+    }
+    std::vector<Half> halves;
+    for (const float v : values) halves.push_back(to_half(v));
+    halves_ = std::make_unique<OnDevice<Half>>(halves);
+  }
+  void* get() const {
+    return type_ == cuda::Type::float32 ? static_cast<void*>(floats_->get()) : halves_->get();
+  }
+  Floats host() const {
+    if (type_ == cuda::Type::float32) return floats_->host();
+    Floats values;
+    for (const Half h : halves_->host()) values.push_back(from_half(h));
+    return values;
+  }
+
+ private:
+  cuda::Type type_;
+  std::unique_ptr<OnDevice<float>> floats_;
+  std::unique_ptr<OnDevice<Half>> halves_;
+};
+
+inline double allowed(cuda::Type type) { return type == cuda::Type::bf16 ? 0.01 : 2e-5; }
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace hone::kernels
 #endif

@@ -31,7 +31,7 @@ void norm_backward(Type type, const NormBackward& call, int64_t rows, float* wor
 // [positions, D / 2], null: a copy.
 struct RotateHeads {
   const void* from;
-  void* to;  // may be from
+  void* to;                  // may be from
   const int64_t* positions;  // [T]
   const float *cos, *sin;
   HeadShape shape;
@@ -44,8 +44,8 @@ void rotate_heads(Type type, const RotateHeads& call, int64_t rows, cudaStream_t
 struct HeadGradients {
   const void *dq, *dk, *dv;
   void* dqkv;
-  const int64_t* positions;  // [T]
-  const float *cos, *sin;    // as above
+  const int64_t* positions;    // [T]
+  const float *cos, *sin;      // as above
   const int32_t* place_begin;  // [T + 1]
   const int32_t* places;       // [K]
   HeadShape shape;

@@ -1,6 +1,6 @@
 // The gradient of an RMS norm. A group of threads takes a row at a time, each of them the same
-// columns of every row, so that the weight's gradient adds up in registers; the groups' sums are
-// added by a second kernel. Every sum has one order.
+// columns of every row, so that the weight's gradient adds up in registers. A thread block adds the
+// sums of its groups, a second kernel those of the blocks. Every sum has one order.
 #include <algorithm>
 
 #include "kernels/cuda_training.h"
@@ -29,12 +29,13 @@ __device__ float group_sum(float x, float* of_warp) {
   return x;
 }
 
-// dw: [gridDim.x * kThreads / kGroup][width] or null.
+// dw: [gridDim.x][width] or null.
 template <class T, int kGroup>
 __global__ void __launch_bounds__(kThreads)
     norm_backward_kernel(const NormBackward a, int64_t rows, float* dw) {
   constexpr int kPack = Pack<T>::kSize, kGroups = kThreads / kGroup;
   __shared__ float of_warp[kThreads / 32];
+  __shared__ float of_block[kGroup * kEach * kPack];
   const int packs = static_cast<int>(a.width / kPack), lane = threadIdx.x % kGroup;
   const int64_t group = blockIdx.x * kGroups + threadIdx.x / kGroup;
   const auto* weight = static_cast<const Pack<T>*>(a.weight);
@@ -80,16 +81,26 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   if (dw == nullptr) return;
+  for (int g = 0; g < kGroups; ++g) {
+    __syncthreads();
+    if (threadIdx.x / kGroup != g) continue;
 #pragma unroll
-  for (int k = 0; k < kEach; ++k) {
-    const int i = lane + k * kGroup;
-    if (i >= packs) continue;
+    for (int k = 0; k < kEach; ++k) {
+      const int i = lane + k * kGroup;
 #pragma unroll
-    for (int e = 0; e < kPack; ++e) dw[group * a.width + i * kPack + e] = sums[k][e];
+      for (int e = 0; e < kPack; ++e) {
+        const int at = i * kPack + e;
+        of_block[at] = g == 0 ? sums[k][e] : of_block[at] + sums[k][e];
+      }
+    }
   }
+  __syncthreads();
+  for (int64_t i = threadIdx.x; i < a.width; i += kThreads)
+    dw[blockIdx.x * a.width + i] = of_block[i];
 }
 
-// The same for rows that packs do not fit: a warp a row, its own columns lane by lane.
+// The same for rows that packs do not fit: a warp a row, its own columns lane by lane. dw: a row
+// for each warp.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     plain_norm_backward_kernel(const NormBackward a, int64_t rows, float* dw) {
@@ -119,19 +130,22 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+constexpr int kColumnWarps = 32;
+
 // dweight [width] += the sum of parts [count][width] in order: a thread block takes 32 columns, its
 // warps a share of the parts each.
-__global__ void add_columns_kernel(const float* parts, int64_t count, float* dweight,
-                                   int64_t width) {
-  __shared__ float of_warp[8][33];
+__global__ void __launch_bounds__(32 * kColumnWarps)
+    add_columns_kernel(const float* parts, int64_t count, float* dweight, int64_t width) {
+  __shared__ float of_warp[kColumnWarps][33];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int64_t column = blockIdx.x * 32 + lane;
   float sum = 0.0f;
-  for (int64_t p = warp; column < width && p < count; p += 8) sum += parts[p * width + column];
+  for (int64_t p = warp; column < width && p < count; p += kColumnWarps)
+    sum += parts[p * width + column];
   of_warp[warp][lane] = sum;
   __syncthreads();
   if (warp > 0 || column >= width) return;
-  for (int w = 1; w < 8; ++w) sum += of_warp[w][lane];
+  for (int w = 1; w < kColumnWarps; ++w) sum += of_warp[w][lane];
   dweight[column] += sum;
 }
 
@@ -164,6 +178,11 @@ Way way_of(Type type, int64_t width) {
 
 constexpr int64_t kMostBlocks = 528;  // four on each of an H200's multiprocessors
 
+// Rows of the sums that the first kernel leaves.
+int64_t parts_of(Way way, int64_t blocks) {
+  return way == Way::plain ? blocks * groups_of_block(way) : blocks;
+}
+
 int64_t blocks_of(Way way, int64_t rows) {
   const int64_t groups = groups_of_block(way);
   return std::min(kMostBlocks, (rows + groups - 1) / groups);
@@ -189,7 +208,7 @@ void launch(const NormBackward& a, Way way, int64_t rows, float* dw, cudaStream_
 
 int64_t norm_backward_floats(Type type, int64_t rows, int64_t width) {
   const Way way = way_of(type, width);
-  return blocks_of(way, rows) * groups_of_block(way) * width;
+  return parts_of(way, blocks_of(way, rows)) * width;
 }
 
 void norm_backward(Type type, const NormBackward& call, int64_t rows, float* workspace,
@@ -199,8 +218,9 @@ void norm_backward(Type type, const NormBackward& call, int64_t rows, float* wor
   float* parts = call.dweight != nullptr ? workspace : nullptr;
   (type == Type::bf16 ? launch<__nv_bfloat16> : launch<float>)(call, way, rows, parts, stream);
   if (parts == nullptr) return;
-  add_columns_kernel<<<static_cast<unsigned>((call.width + 31) / 32), 256, 0, stream>>>(
-      parts, blocks_of(way, rows) * groups_of_block(way), call.dweight, call.width);
+  add_columns_kernel<<<static_cast<unsigned>((call.width + 31) / 32), 32 * kColumnWarps, 0,
+                       stream>>>(parts, parts_of(way, blocks_of(way, rows)), call.dweight,
+                                 call.width);
 }
 
 }  // namespace hone::kernels::cuda

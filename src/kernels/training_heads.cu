@@ -133,8 +133,8 @@ void rotate_rows(const RotateHeads& a, int64_t rows, cudaStream_t stream) {
 template <class T>
 void gradient_rows(const HeadGradients& a, int64_t rows, cudaStream_t stream) {
   each_width(a.shape, rows, kWide<T>, [&](bool wide, unsigned blocks) {
-    (wide ? gradient_kernel<T, kWide<T>> : gradient_kernel<T, 1>)<<<blocks, 256, 0, stream>>>(
-        a, rows);
+    (wide ? gradient_kernel<T, kWide<T>> : gradient_kernel<T, 1>)<<<blocks, 256, 0, stream>>>(a,
+                                                                                              rows);
   });
 }
 

@@ -182,13 +182,12 @@ struct FlashHeads {
 // While it lives, LibTorch's flash attention adds up the gradient of the queries in one order.
 class OneOrder {
  public:
-  OneOrder() { set(true); }
+  OneOrder() {
+    at::globalContext().setDeterministicFillUninitializedMemory(false);  // costs time, changes none
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  }
   OneOrder(const OneOrder&) = delete;
-  ~OneOrder() { set(before_); }
-
- private:
-  static void set(bool on) { at::globalContext().setDeterministicAlgorithms(on, true); }
-  const bool before_ = at::globalContext().deterministicAlgorithms();
+  ~OneOrder() { at::globalContext().setDeterministicAlgorithms(false, false); }
 };
 
 // Training: rotation, then flash attention, or for an exact model our own in the sampler's order.

@@ -107,9 +107,9 @@ TEST_CASE("the GPU rotates heads, and takes gradients of copied keys and values 
       };
       std::vector<double> expected(qkv.begin(), qkv.end());
       turn(expected, 1);
-      cuda::rotate_heads(
-          type, {from.get(), to.get(), d_position.get(), d_cos.get(), d_sin.get(), shape}, rows,
-          nullptr);
+      cuda::rotate_heads(type,
+                         {from.get(), to.get(), d_position.get(), d_cos.get(), d_sin.get(), shape},
+                         rows, nullptr);
       wait_for_gpu();
       REQUIRE(largest_error(to.host(), expected) < allowed(type));
 

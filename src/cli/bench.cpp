@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <ctime>
 #include <map>
-#include <numeric>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -59,11 +58,16 @@ void lap(Phases& phases, const char* name, Timer& timer) {
   timer.restart();
 }
 
-// GPU work is waited for inside a round: each ends with figures read back by the host. `trained`:
-// lengths of the sequences of an update, which is the phase of that name.
+// What an update, the phase of that name, is given and what it has to compute.
+struct Trained {
+  int64_t tokens = 0;
+  std::vector<TrainedSegment> segments;
+};
+
+// GPU work is waited for inside a round: each ends with figures read back by the host.
 template <class Round>
 Json measure(const Options& o, const char* name, const Transformer& model, int64_t tokens,
-             const std::vector<int64_t>& trained, const Round& round) {
+             const Trained& trained, const Round& round) {
   Display display(begin_output(o.output));
   std::map<std::string, std::vector<double>> times;
   std::vector<std::string> order;
@@ -94,7 +98,7 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
   for (const std::string& phase : order) {
     if (phase != "seconds" && phase != "cpu_seconds") by_phase[phase] = median(times[phase]);
   }
-  const double flops = training_flops(model.config(), trained) / median(times["update"]);
+  const double flops = training_flops(model.config(), trained.segments) / median(times["update"]);
   const double peak = product_peak(model.device(), model.dtype());
   Json figures = {
       {"bench", name},
@@ -112,9 +116,7 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
       {"phases", by_phase},
       {"exact", model.exact()},
       {"micro_batch_tokens", o.micro_batch_tokens},
-      {"update_tokens_per_second",
-       static_cast<double>(std::accumulate(trained.begin(), trained.end(), int64_t{0})) /
-           median(times["update"])},
+      {"update_tokens_per_second", static_cast<double>(trained.tokens) / median(times["update"])},
       {"update_flops_per_second", flops},
       {"product_flops_per_second", peak},
       {"mfu", peak > 0 ? Json(flops / peak) : Json(nullptr)},
@@ -175,9 +177,17 @@ int step(const Options& o) {
     lap(phases, "update", timer);
     return phases;
   };
-  const std::vector<int64_t> lengths(static_cast<size_t>(o.prompts * o.group),
-                                     o.prompt_tokens + o.new_tokens);
-  Json figures = measure(o, "step", *model, o.prompts * o.group * o.new_tokens, lengths, round);
+  const int64_t n = o.new_tokens, p = o.prompt_tokens;
+  Trained trained{o.prompts * o.group * (p + n), {}};
+  for (int64_t i = 0; i < o.prompts * o.group; ++i) {
+    if (o.unshared || !model->shares_prefixes()) {
+      trained.segments.push_back({p + n, 0, n});
+    } else {
+      if (i % o.group == 0) trained.segments.push_back({p, 0, 0});
+      trained.segments.push_back({n, p, n});
+    }
+  }
+  Json figures = measure(o, "step", *model, o.prompts * o.group * n, trained, round);
   figures["logp_diff_max"] = difference;
   print_line(to_line(figures));
   return 0;
@@ -188,9 +198,11 @@ int train(const Options& o) {
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
   Trainer trainer(*model, optimizer, {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}});
-  const std::vector<int64_t> lengths(static_cast<size_t>(o.documents), o.document_tokens);
   const int64_t tokens = o.documents * o.document_tokens;
-  print_line(to_line(measure(o, "train", *model, tokens, lengths, [&](int i) {
+  const Trained trained{tokens,
+                        std::vector<TrainedSegment>(static_cast<size_t>(o.documents),
+                                                    {o.document_tokens, 0, o.document_tokens})};
+  print_line(to_line(measure(o, "train", *model, tokens, trained, [&](int i) {
     Rng rng(make_key(static_cast<uint64_t>(o.place.seed), i));
     std::vector<std::vector<int32_t>> documents;
     std::vector<TrainingSequence> sequences;

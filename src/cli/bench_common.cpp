@@ -34,18 +34,18 @@ std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng) {
   return ids;
 }
 
-double training_flops(const ModelConfig& c, const std::vector<int64_t>& lengths) {
-  // An embedding that is not the head is looked up, not multiplied.
-  const int64_t multiplied =
-      c.active_parameter_count() - (c.tied_head ? 0 : c.vocab_size * c.hidden);
+double training_flops(const ModelConfig& c, const std::vector<TrainedSegment>& segments) {
+  const int64_t head = c.vocab_size * c.hidden;
+  const auto body = static_cast<double>(c.active_parameter_count() - (c.tied_head ? 1 : 2) * head);
   double flops = 0;
-  for (const int64_t s : lengths) {
-    const auto n = static_cast<double>(s);
-    flops += 6.0 * static_cast<double>(multiplied) * n;
+  for (const TrainedSegment& s : segments) {
+    const auto n = static_cast<double>(s.length);
+    flops += 6.0 * (body * n + static_cast<double>(head * s.predicted));
     for (int64_t layer = 0; layer < c.layers; ++layer) {
-      const int64_t window = c.window(layer);
-      const double seen = window > 0 ? std::min(n, 2.0 * static_cast<double>(window)) : n;
-      flops += 6.0 * static_cast<double>(c.heads * c.head_dim) * n * seen;
+      const auto window = static_cast<double>(c.window(layer));
+      double seen = static_cast<double>(s.prefix) + n / 2;  // keys of a token, on average
+      if (window > 0) seen = std::min(seen, window);
+      flops += 12.0 * static_cast<double>(c.heads * c.head_dim) * n * seen;
     }
   }
   return flops;

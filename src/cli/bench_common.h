@@ -21,10 +21,16 @@ std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng);
 
 double median(std::vector<double> values);
 
-// Floating-point operations of forward and backward over sequences of these lengths, nothing
-// computed twice: 6 for each parameter that multiplies a token (the head, not the embedding), and
-// 6 H D s^2 a layer for causal attention over s tokens.
-double training_flops(const ModelConfig& config, const std::vector<int64_t>& lengths);
+// Tokens that a training step has to compute side by side: they see `prefix` tokens in front, and
+// `predicted` of them go through the head.
+struct TrainedSegment {
+  int64_t length = 0, prefix = 0, predicted = 0;
+};
+
+// Floating-point operations of forward and backward, nothing computed twice: 6 for each parameter
+// that multiplies a token (the head for those that predict, not the embedding), and 12 H D a layer
+// for each key that causal attention sees.
+double training_flops(const ModelConfig& config, const std::vector<TrainedSegment>& segments);
 
 // The rate of the device's largest products, operations a second: the median of several of
 // 8192 x 8192 x 8192 in the dtype. 0 on the CPU, where it would take seconds.

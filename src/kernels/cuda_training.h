@@ -52,4 +52,22 @@ struct HeadGradients {
 };
 void head_gradients(Type type, const HeadGradients& call, int64_t rows, cudaStream_t stream);
 
+// One step of AdamW (arXiv 1711.05101) on a piece of the flat buffers, whose gradient it leaves 0.
+struct AdamW {
+  enum class Form { float32, bfloat16, int8 };  // as MomentForm
+  float *weights, *gradient;                    // [count], on 16-byte boundaries
+  Form form;
+  void *first, *second;               // of the form; int8: whole blocks of 256
+  float *first_scale, *second_scale;  // int8: of each block
+  uint64_t key;                       // decides how narrow moments are rounded
+  int64_t count;
+  // [1], on the device: what the gradient is multiplied by; not finite: the step is left out.
+  const float* gradient_scale;
+  float beta2, gain1, gain2, eps;  // gains: 1 - beta
+  float decay;                     // 1 - lr * weight decay
+  float rate;                      // lr / (1 - beta1^t)
+  float root_correction;           // 1 / sqrt(1 - beta2^t)
+};
+void adamw(const AdamW& call, cudaStream_t stream);
+
 }  // namespace hone::kernels::cuda

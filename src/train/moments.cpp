@@ -122,6 +122,13 @@ void Moments::store(const Piece& piece, int64_t begin, uint64_t key) {
   rows(second_).copy_(to_code(root, kUnsignedLevels, high_bits(bits)).clamp_(1, kUnsignedLevels));
 }
 
+Moments::Stored Moments::stored(int64_t begin, int64_t n) const {
+  if (form_ != MomentForm::int8)
+    return {first_.narrow(0, begin, n), second_.narrow(0, begin, n), {}, {}};
+  const auto rows = [&](const Tensor& t) { return t.narrow(0, begin / kBlock, blocks_of(n)); };
+  return {rows(first_), rows(second_), rows(first_scale_), rows(second_scale_)};
+}
+
 std::vector<std::pair<std::string, Tensor>> Moments::state() const {
   std::vector<std::pair<std::string, Tensor>> state = {{"optimizer.first", first_},
                                                        {"optimizer.second", second_}};

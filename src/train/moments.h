@@ -44,6 +44,13 @@ class Moments {
   // `key`, of make_key, decides how elements are rounded; another one each time.
   void store(const Piece& piece, int64_t begin, uint64_t key);
 
+  // As they lie in memory, of the same elements; scales only of int8. REQUIRES: as `load`.
+  struct Stored {
+    at::Tensor first, second, first_scale, second_scale;
+  };
+  Stored stored(int64_t begin, int64_t n) const;
+  MomentForm form() const { return form_; }
+
   // (name, tensor) of everything that a checkpoint must keep.
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 

@@ -9,9 +9,20 @@
 #include "base/rng.h"
 #include "train/choice.h"
 
+#ifdef HONE_WITH_CUDA
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "kernels/cuda_training.h"
+#endif
+
 namespace hone {
 
 using at::Tensor;
+
+// AdamW goes in pieces: each intermediate of all weights at once would be one more copy of them.
+constexpr int64_t kPiece = int64_t{1} << 24;
 
 void describe(OptionVisitor& v, OptimizerOptions& o) {
   v.value("name", o.name, "adamw, or muon (matrices; AdamW for embedding and norms)");
@@ -73,8 +84,11 @@ double Optimizer::step(double lr) {
     const Tensor part = grad.narrow(0, begin, std::min(kMost, grad.numel() - begin));
     squares += part.dot(part).to(at::kDouble);
   }
-  const double norm = squares.sqrt().item<double>();
   ++updates_;
+#ifdef HONE_WITH_CUDA
+  if (grad.is_cuda() && matrices_.empty()) return step_fused(lr, squares.sqrt());
+#endif
+  const double norm = squares.sqrt().item<double>();
   if (std::isfinite(norm)) {
     if (options_.clip_norm > 0 && norm > options_.clip_norm) {
       grad.mul_(options_.clip_norm / (norm + 1e-6));
@@ -87,12 +101,43 @@ double Optimizer::step(double lr) {
   return norm;
 }
 
+#ifdef HONE_WITH_CUDA
+double Optimizer::step_fused(double lr, const Tensor& norm) {
+  const c10::cuda::CUDAGuard guard(norm.device());
+  Tensor scale = at::ones_like(norm);
+  if (options_.clip_norm > 0) {
+    scale = at::where(norm > options_.clip_norm, options_.clip_norm / (norm + 1e-6), scale);
+  }
+  scale = at::where(norm.isfinite(), scale, norm).to(at::kFloat);
+  const double b1 = options_.betas[0], b2 = options_.betas[1];
+  const double t = static_cast<double>(updates_);
+  for (int64_t at = 0; at < weights_.numel(); at += kPiece) {
+    const int64_t n = std::min(kPiece, weights_.numel() - at);
+    const Moments::Stored m = moments_.stored(at, n);
+    const auto scales = [&](const Tensor& s) {
+      return s.defined() ? s.data_ptr<float>() : nullptr;
+    };
+    kernels::cuda::adamw(
+        {weights_.master().data_ptr<float>() + at, weights_.grad().data_ptr<float>() + at,
+         static_cast<kernels::cuda::AdamW::Form>(moments_.form()), m.first.data_ptr(),
+         m.second.data_ptr(), scales(m.first_scale), scales(m.second_scale),
+         make_key(hash64("moments"), updates_, at), n, scale.const_data_ptr<float>(),
+         static_cast<float>(b2), static_cast<float>(1 - b1), static_cast<float>(1 - b2),
+         static_cast<float>(options_.eps), static_cast<float>(1 - lr * options_.weight_decay),
+         static_cast<float>(lr / (1 - std::pow(b1, t))),
+         static_cast<float>(1 / std::sqrt(1 - std::pow(b2, t)))},
+        c10::cuda::getCurrentCUDAStream().stream());
+  }
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  weights_.weights_changed();
+  return norm.item<double>();
+}
+#endif
+
 void Optimizer::step_adamw(double lr, int64_t begin, int64_t end) {
   const double b1 = options_.betas[0], b2 = options_.betas[1];
   const double t = static_cast<double>(updates_);
   const double correction1 = 1 - std::pow(b1, t), correction2 = 1 - std::pow(b2, t);
-  // In pieces: each intermediate of all weights at once would be one more copy of them.
-  constexpr int64_t kPiece = int64_t{1} << 24;
   for (int64_t at = begin; at < end; at += kPiece) {
     const int64_t n = std::min(kPiece, end - at);
     Tensor w = weights_.master().narrow(0, at, n);

@@ -54,6 +54,8 @@ class Optimizer {
  private:
   void step_muon(double lr);
   void step_adamw(double lr, int64_t begin, int64_t end);
+  // On CUDA, where AdamW takes all weights: clipping waits for nothing. `norm`: of the gradient.
+  double step_fused(double lr, const at::Tensor& norm);
 
   OptimizerOptions options_;
   WeightArena& weights_;

@@ -56,6 +56,41 @@ TEST_CASE("AdamW is the textbook's, in double") {
   CHECK(optimizer.updates() == 4);
 }
 
+TEST_CASE("on the GPU AdamW in one pass is the CPU's, with moments of each form") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  for (const MomentForm form : {MomentForm::float32, MomentForm::bfloat16, MomentForm::int8}) {
+    INFO("form " << static_cast<int>(form));
+    const auto host = trainable_model();
+    Transformer device(host->config(), {at::Device(at::kCUDA, 0), at::kFloat, true});
+    device.weights().master().copy_(host->weights().master());
+    OptimizerOptions o;
+    o.weight_decay = 0.1;
+    o.clip_norm = 50;
+    o.moments = form;
+    Optimizer on_host(o, host->weights()), on_device(o, device.weights());
+    at::manual_seed(1);
+    for (int t = 1; t <= 5; ++t) {
+      const at::Tensor g = at::randn({host->weights().numel()}) * (t == 3 ? 2.0 : 0.1);
+      if (t == 4) g[7] = std::numeric_limits<float>::infinity();
+      host->weights().grad().copy_(g);
+      device.weights().grad().copy_(g);
+      const double expected = on_host.step(1e-2), norm = on_device.step(1e-2);
+      CHECK((t == 4 ? !std::isfinite(norm) : std::fabs(norm - expected) < 1e-5 * expected));
+      CHECK(device.weights().grad().abs().max().item<double>() == 0);
+    }
+    // A code that falls to the other neighbour moves a weight by a part of the rate.
+    const double far =
+        (device.weights().master().cpu() - host->weights().master()).abs().max().item<double>();
+    CHECK(far < (form == MomentForm::float32 ? 2e-6 : 2e-3));
+    const auto expected = on_host.state(), actual = on_device.state();
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const at::Tensor a = actual[i].second.cpu().to(at::kFloat),
+                       b = expected[i].second.to(at::kFloat);
+      CHECK(((a - b).abs() > 1e-5 * b.abs() + 1e-12).to(at::kDouble).mean().item<double>() < 1e-3);
+    }
+  }
+}
+
 TEST_CASE("Muon's update of a matrix is close to orthogonal, each projection for itself") {
   const auto model = trainable_model();
   WeightArena& weights = model->weights();

@@ -20,6 +20,7 @@
 #include "kernels/cpu_kernels.h"
 #include "train/advantage.h"
 #include "train/run.h"
+#include "train/stage.h"
 #include "train/trainer.h"
 
 namespace hone {
@@ -33,6 +34,8 @@ struct Options {
   int64_t documents = 64, document_tokens = 128;
   int64_t micro_batch_tokens = 16384;
   bool profile = false, unshared = false;
+  std::string moments = "float32";
+  int64_t lora_rank = 0;
   ModelOptions place;
   OutputOptions output;
 };
@@ -115,6 +118,7 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
       {"tokens_per_second", static_cast<double>(tokens) / seconds},
       {"phases", by_phase},
       {"exact", model.exact()},
+      {"fp8", model.fp8()},
       {"micro_batch_tokens", o.micro_batch_tokens},
       {"update_tokens_per_second", static_cast<double>(trained.tokens) / median(times["update"])},
       {"update_flops_per_second", flops},
@@ -132,10 +136,29 @@ double cheap_reward(const std::vector<int32_t>& tokens) {
   return static_cast<double>(even) / static_cast<double>(tokens.size());
 }
 
-int step(const Options& o) {
-  const auto model = make_bench_model(o.shape, o.place, true);
+std::unique_ptr<Transformer> model_of(const Options& o) {
+  auto model = make_bench_model(o.shape, o.place, o.lora_rank == 0);
+  LoraOptions lora;
+  lora.rank = o.lora_rank;
+  if (lora.on()) model->add_adapters(lora_shape(lora));
+  return model;
+}
+
+OptimizerOptions optimizer_of(const Options& o) {
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
+  const std::vector<std::string> forms{"float32", "bfloat16", "int8"};
+  const auto form = std::find(forms.begin(), forms.end(), o.moments);
+  if (form == forms.end()) {
+    throw UserError(cat("--moments: expected float32, bfloat16 or int8, found '", o.moments, "'"));
+  }
+  optimizer.moments = static_cast<MomentForm>(form - forms.begin());
+  return optimizer;
+}
+
+int step(const Options& o) {
+  const auto model = model_of(o);
+  const OptimizerOptions optimizer = optimizer_of(o);
   Trainer trainer(
       *model, optimizer,
       {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}, .share_prompts = !o.unshared});
@@ -194,9 +217,8 @@ int step(const Options& o) {
 }
 
 int train(const Options& o) {
-  const auto model = make_bench_model(o.shape, o.place, true);
-  OptimizerOptions optimizer;
-  optimizer.lr = 1e-4;
+  const auto model = model_of(o);
+  const OptimizerOptions optimizer = optimizer_of(o);
   Trainer trainer(*model, optimizer, {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}});
   const int64_t tokens = o.documents * o.document_tokens;
   const Trained trained{tokens,
@@ -237,8 +259,11 @@ void add_workload(Command& bench, Options& o, const char* name, const char* mean
     c.flag("--unshared", o.unshared, "the update runs a group's prompt anew for each completion");
   }
   c.option("--micro-batch-tokens", o.micro_batch_tokens, "tokens in one forward pass");
+  c.option("--moments", o.moments, "float32, bfloat16 or int8: how AdamW's moments are kept");
+  c.option("--lora-rank", o.lora_rank, "train adapters of this rank alone; 0: all weights");
   c.flag("--profile", o.profile, "GPU: one more round, with the time of each kernel");
   add_model_options(c, o.place);
+  c.flag("--fp8", o.place.fp8, "GPU: dense linear layers in 8 bits");
   c.flag("--exact", o.place.exact,
          "results that do not depend on the batch (the CPU's always are so)");
   add_output_options(c, o.output);

@@ -14,8 +14,9 @@ namespace hone {
 std::unique_ptr<Transformer> make_bench_model(const std::string& shape, const ModelOptions& place,
                                               bool trainable) {
   set_threads(place.threads);
-  auto model = std::make_unique<Transformer>(
-      named_shape(shape), choose_place(place.device, place.dtype, trainable, place.exact));
+  ModelPlace where = choose_place(place.device, place.dtype, trainable, place.exact);
+  where.fp8 = place.fp8;
+  auto model = std::make_unique<Transformer>(named_shape(shape), where);
   WeightArena& weights = model->weights();
   at::Generator generator = at::globalContext().defaultGenerator(model->device());
   generator.set_current_seed(static_cast<uint64_t>(place.seed));

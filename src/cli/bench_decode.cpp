@@ -224,6 +224,7 @@ Json figures_of(const Options& o, const Transformer& model, const std::vector<in
           {"longest_first", o.longest_first},
           {"temperature", o.temperature},
           {"exact", model.exact()},
+          {"fp8", model.fp8()},
           {"runs", o.runs},
           {"tokens", tokens},
           {"seconds", median(seconds)},
@@ -319,6 +320,7 @@ void add_bench_decode(Command& bench) {
   c.option("--temperature", o.temperature, "0 is greedy");
   c.option("--warmup", o.warmup, "calls before those that are measured");
   c.option("--runs", o.runs, "calls that are measured");
+  c.flag("--fp8", o.place.fp8, "GPU: dense linear layers in 8 bits");
   c.flag("--exact", o.place.exact,
          "results that do not depend on the batch (the CPU's always are so)");
   c.flag("--profile", o.profile,

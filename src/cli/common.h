@@ -29,7 +29,7 @@ struct ModelOptions {
   std::string dtype = "auto";
   int64_t threads = 0;
   int64_t seed = 0;
-  bool exact = false;  // of verbs that offer it
+  bool exact = false, fp8 = false;  // of verbs that offer them
 };
 void add_model_options(Command& command, ModelOptions& options);
 

@@ -9,7 +9,7 @@ namespace hone::kernels::cuda {
 
 namespace {
 
-constexpr int kThreads = 256, kEach = 8;  // elements of a thread
+constexpr int kThreads = 256, kEach = 8;   // elements of a thread
 constexpr int kBlockOfScale = 32 * kEach;  // a warp's elements are an int8 block
 constexpr float kSignedLevels = 127.0f, kUnsignedLevels = 255.0f;
 
@@ -25,15 +25,18 @@ __device__ uint32_t random_bits(uint64_t key, uint32_t place) {
 }
 
 __device__ __nv_bfloat16 to_bfloat16(float x, uint32_t bits) {
-  return __ushort_as_bfloat16(
-      static_cast<unsigned short>((__float_as_uint(x) + bits) >> 16));
+  return __ushort_as_bfloat16(static_cast<unsigned short>((__float_as_uint(x) + bits) >> 16));
 }
 
 __device__ float cube(float x) { return x * x * x; }
 
+// The root of x in [0, 1] is a start that may be one code off.
 __device__ float to_code(float x, float levels, uint32_t bits) {
-  const float below = floorf(copysignf(cbrtf(fabsf(x)), x) * levels);
-  const float low = cube(below / levels), high = cube((below + 1.0f) / levels);
+  const float magnitude = fabsf(x), inverse = 1.0f / levels;
+  float below = floorf(copysignf(exp2f(__log2f(magnitude) * (1.0f / 3.0f)), x) * levels);
+  if (cube(below * inverse) > x) below -= 1.0f;
+  if (cube((below + 1.0f) * inverse) <= x) below += 1.0f;
+  const float low = cube(below * inverse), high = cube((below + 1.0f) * inverse);
   return below + ((x - low) * 65536.0f > static_cast<float>(bits) * (high - low) ? 1.0f : 0.0f);
 }
 
@@ -69,27 +72,33 @@ __device__ void store(float* to, int64_t at, int64_t n, const Floats& x) {
   }
 }
 
+__device__ Pack<uint8_t, kEach>& codes_at(void* codes, int64_t at) {
+  return *reinterpret_cast<Pack<uint8_t, kEach>*>(static_cast<uint8_t*>(codes) + at);
+}
+
 __device__ void load_moments(const AdamW& a, int64_t at, Floats& m, Floats& v) {
   if (a.form == AdamW::Form::float32) {
     m = load(static_cast<const float*>(a.first), at, a.count);
     v = load(static_cast<const float*>(a.second), at, a.count);
     return;
   }
+  if (a.form == AdamW::Form::bfloat16) {
+#pragma unroll
+    for (int e = 0; e < kEach; ++e) {
+      const bool real = at + e < a.count;
+      m.v[e] = real ? to_float(static_cast<const __nv_bfloat16*>(a.first)[at + e]) : 0.0f;
+      v.v[e] = real ? to_float(static_cast<const __nv_bfloat16*>(a.second)[at + e]) : 0.0f;
+    }
+    return;
+  }
+  const Pack<uint8_t, kEach> codes = codes_at(a.first, at), roots = codes_at(a.second, at);
+  const float first = a.first_scale[at / kBlockOfScale],
+              second = a.second_scale[at / kBlockOfScale];
 #pragma unroll
   for (int e = 0; e < kEach; ++e) {
-    m.v[e] = v.v[e] = 0.0f;
-    if (a.form == AdamW::Form::bfloat16) {
-      if (at + e >= a.count) continue;
-      m.v[e] = __bfloat162float(static_cast<const __nv_bfloat16*>(a.first)[at + e]);
-      v.v[e] = __bfloat162float(static_cast<const __nv_bfloat16*>(a.second)[at + e]);
-    } else {
-      const int64_t block = at / kBlockOfScale;
-      const float code = static_cast<const uint8_t*>(a.first)[at + e],
-                  root_code = static_cast<const uint8_t*>(a.second)[at + e];
-      const float root = cube(root_code / kUnsignedLevels) * a.second_scale[block];
-      m.v[e] = cube((code - 128.0f) / kSignedLevels) * a.first_scale[block];
-      v.v[e] = root * root;
-    }
+    m.v[e] = cube((static_cast<float>(codes.v[e]) - 128.0f) * (1.0f / kSignedLevels)) * first;
+    const float root = cube(static_cast<float>(roots.v[e]) * (1.0f / kUnsignedLevels)) * second;
+    v.v[e] = root * root;
   }
 }
 
@@ -122,16 +131,18 @@ __device__ void store_moments(const AdamW& a, int64_t at, const Floats& m, const
     a.first_scale[at / kBlockOfScale] = first;
     a.second_scale[at / kBlockOfScale] = second;
   }
+  const float of_first = 1.0f / fmaxf(first, 1e-38f), of_second = 1.0f / fmaxf(second, 1e-38f);
+  Pack<uint8_t, kEach> codes, roots;
 #pragma unroll
   for (int e = 0; e < kEach; ++e) {
     const uint32_t bits = random_bits(a.key, static_cast<uint32_t>(at + e));
-    const float code = to_code(m.v[e] / fmaxf(first, 1e-38f), kSignedLevels, bits & 0xffff),
-                root_code = to_code(root[e] / fmaxf(second, 1e-38f), kUnsignedLevels, bits >> 16);
-    static_cast<uint8_t*>(a.first)[at + e] =
-        static_cast<uint8_t>(fminf(fmaxf(code, -kSignedLevels), kSignedLevels) + 128.0f);
-    static_cast<uint8_t*>(a.second)[at + e] =
-        static_cast<uint8_t>(fminf(fmaxf(root_code, 1.0f), kUnsignedLevels));
+    const float code = to_code(m.v[e] * of_first, kSignedLevels, bits & 0xffff),
+                root_code = to_code(root[e] * of_second, kUnsignedLevels, bits >> 16);
+    codes.v[e] = static_cast<uint8_t>(fminf(fmaxf(code, -kSignedLevels), kSignedLevels) + 128.0f);
+    roots.v[e] = static_cast<uint8_t>(fminf(fmaxf(root_code, 1.0f), kUnsignedLevels));
   }
+  codes_at(a.first, at) = codes;
+  codes_at(a.second, at) = roots;
 }
 
 __global__ void __launch_bounds__(kThreads) adamw_kernel(const AdamW a) {

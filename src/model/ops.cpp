@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/cpu_kernels.h"
+#include "model/cuda_fp8.h"
 #include "model/cuda_ops.h"
 #include "model/matmul.h"
 
@@ -75,6 +76,10 @@ struct SelectRows : FunctionOf<SelectRows> {
 // x W^T + bias; the bias is added before the result is rounded where the GPU's product can.
 Tensor biased_product(const Tensor& x, const Parameter& w, const Parameter* bias) {
 #ifdef HONE_WITH_CUDA
+  if (w.fp8) {
+    const Tensor y = cuda::fp8_product(cuda::to_fp8(x, true, false), x.size(0), w);
+    return bias ? y + bias->value : y;
+  }
   if (x.is_cuda() && x.scalar_type() == at::kBFloat16) {
     return cuda::linear(x, w.value, bias ? std::optional<Tensor>(bias->value) : std::nullopt,
                         w.exact(), at::kBFloat16);
@@ -82,6 +87,12 @@ Tensor biased_product(const Tensor& x, const Parameter& w, const Parameter* bias
 #endif
   const Tensor y = product(x, w);
   return bias ? y + bias->value : y;
+}
+
+void add_bias_gradient(const Tensor& dy, const Parameter* bias) {
+  if (!bias || !bias->grad.defined()) return;
+  Tensor grad = bias->grad;
+  grad.add_(dy.sum(0, false, at::kFloat));
 }
 
 struct Linear : FunctionOf<Linear> {
@@ -96,14 +107,37 @@ struct Linear : FunctionOf<Linear> {
     const Parameter& w = saved_parameter(ctx);
     const auto* bias = reinterpret_cast<const Parameter*>(ctx->saved_data["bias"].toInt());
     const Tensor d = dy[0].contiguous();
-    if (bias && bias->grad.defined()) {
-      Tensor grad = bias->grad;
-      grad.add_(d.sum(0, false, at::kFloat));
-    }
+    add_bias_gradient(d, bias);
     if (w.grad.defined()) add_weight_gradient(d, ctx->get_saved_variables()[0], w);
     return {product_transposed(d, w), Tensor(), Tensor()};
   }
 };
+
+#ifdef HONE_WITH_CUDA
+// In 8 bits, but for the bias. What is kept of x is its transposed form alone.
+struct Fp8Linear : FunctionOf<Fp8Linear> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight,
+                        const Parameter* bias) {
+    const bool learned = weight->grad.defined();
+    const cuda::Fp8Matrix form = cuda::to_fp8(x, true, learned);
+    if (learned) ctx->save_for_backward({form.qt, form.factors_t});
+    save_parameter(ctx, weight);
+    ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
+    const Tensor y = cuda::fp8_product(form, x.size(0), *weight);
+    return bias ? y + bias->value : y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list dy) {
+    const Parameter& w = saved_parameter(ctx);
+    add_bias_gradient(dy[0], reinterpret_cast<const Parameter*>(ctx->saved_data["bias"].toInt()));
+    const cuda::Fp8Matrix d = cuda::to_fp8(dy[0], true, w.grad.defined());
+    if (w.grad.defined()) {
+      const variable_list saved = ctx->get_saved_variables();
+      cuda::add_fp8_gradient(d, {{}, {}, saved[0], saved[1]}, w.grad);
+    }
+    return {cuda::fp8_product_transposed(d, dy[0].size(0), w), Tensor(), Tensor()};
+  }
+};
+#endif
 
 // The columns of `t` that belong to a term: of its rows of W, and of its rows of a.
 Tensor rows_of(const Tensor& t, const LowRankTerm& term) {
@@ -438,8 +472,11 @@ Tensor linear(const Tensor& x, const Parameter& weight, const Parameter* bias) {
     return weight.adapted() ? adapted_product(x, weight, bias, adapter_ranks(x, weight.adapter))
                             : biased_product(x, weight, bias);
   }
-  return weight.adapted() ? AdaptedLinear::apply(x, anchor_of(weight), &weight, bias)
-                          : Linear::apply(x, &weight, bias);
+  if (weight.adapted()) return AdaptedLinear::apply(x, anchor_of(weight), &weight, bias);
+#ifdef HONE_WITH_CUDA
+  if (weight.fp8) return Fp8Linear::apply(x, &weight, bias);
+#endif
+  return Linear::apply(x, &weight, bias);
 }
 
 Tensor rms_norm(const Tensor& x, const Parameter& weight, double eps) {

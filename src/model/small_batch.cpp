@@ -16,7 +16,7 @@ bool Transformer::takes_small_batch(const ForwardBatch& batch) const {
   const ModelConfig& c = config_;
   const int64_t rows = batch.tokens.size(0), mixed = c.heads * c.head_dim;
   return batch.decode && rows <= k::kSmallBatchRows && dtype() == at::kBFloat16 && !exact() &&
-         !adapters() && c.experts.count == 0 && c.latent.kv_rank == 0 &&
+         !fp8_ && !adapters() && c.experts.count == 0 && c.latent.kv_rank == 0 &&
          c.activation == Activation::silu && !c.mlp_bias && c.embedding_scale == 1 &&
          c.residual_scale == 1 && c.logit_scale == 1 && c.hidden % 32 == 0 && mixed % 32 == 0 &&
          c.intermediate % 32 == 0 &&

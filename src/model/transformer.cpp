@@ -147,10 +147,23 @@ void check_exact(const ModelConfig& c, const ModelPlace& place) {
   }
 }
 
+void check_fp8(const ModelPlace& place) {
+  if (!place.fp8) return;
+  if (!place.device.is_cuda() || place.dtype != at::kBFloat16) {
+    throw UserError("fp8: expected device cuda and dtype bfloat16; 8-bit products are the GPU's");
+  }
+  if (place.exact) {
+    throw UserError(
+        "fp8 and exact: the 8-bit products' order of operations depends on the batch; choose one");
+  }
+}
+
 }  // namespace
 
-Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : config_(config) {
+Transformer::Transformer(const ModelConfig& config, const ModelPlace& place)
+    : config_(config), fp8_(place.fp8) {
   check_exact(config, place);
+  check_fp8(place);
   const ModelConfig& c = config_;
   embedding_ = weights_.add_matrix({{"model.embed_tokens.weight", {c.vocab_size}}}, c.hidden);
   int64_t sparse = 0;
@@ -170,6 +183,13 @@ Transformer::Transformer(const ModelConfig& config, const ModelPlace& place) : c
     m.block = add_block(p, c.experts.count > 0);
     m.norm = weights_.add_vector({{p + "shared_head.norm.weight", c.hidden}});
     predictors_.push_back(m);
+  }
+  if (place.fp8) {
+    for (Block& b : blocks_) {
+      for (Parameter* w : {b.qkv, b.output, b.mlp.gate_up, b.mlp.down}) {
+        if (w) w->fp8 = w->rows % 128 == 0 && w->columns % 128 == 0;
+      }
+    }
   }
   weights_.set_exact(place.exact);
   weights_.allocate(place.device, place.dtype, place.trainable);

@@ -21,6 +21,10 @@ struct ModelPlace {
   // CUDA: a row's bits do not depend on its batch, and sampling and training give the same
   // (README, exactness). Always so on the CPU.
   bool exact = false;
+  // CUDA, bf16: the linear layers of attention and of the dense feed-forward are multiplied in 8
+  // bits, where their sizes are multiples of 128. Experts, embedding, head and norms stay as they
+  // are.
+  bool fp8 = false;
 };
 
 class Transformer {
@@ -75,6 +79,8 @@ class Transformer {
   const WeightArena& weights() const { return weights_; }
   // Whether sampling and training give the same bits, and a row's do not depend on its batch.
   bool exact() const { return device().is_cpu() || weights_.exact(); }
+  // Whether layers are multiplied in 8 bits (ModelPlace::fp8).
+  bool fp8() const { return fp8_; }
   // Whether segments of a training batch may have prefixes (kernels::AttentionSegment).
   bool shares_prefixes() const;
   at::Device device() const { return weights_.device(); }
@@ -130,6 +136,7 @@ class Transformer {
   std::vector<Block> blocks_;
   std::vector<Predictor> predictors_;
   mutable ops::RopeTable rope_;
+  bool fp8_ = false;
 };
 
 // Reads a Hugging Face directory (config.json, *.safetensors). Throws UserError: missing file,

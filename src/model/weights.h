@@ -52,6 +52,13 @@ struct Parameter {
   // and the end: {0, rows} for an ordinary matrix.
   std::vector<int64_t> parts;
   Adapter adapter;  // none: without `a`
+  // CUDA: products with it, and their gradients, run in 8 bits (kernels/cuda_fp8.h).
+  bool fp8 = false;
+  struct Fp8Form {  // of `value` at a version
+    at::Tensor q, factors, qt, factors_t;
+    uint64_t version = 0;
+  };
+  mutable Fp8Form fp8_form;  // of cuda_fp8.cpp
 
   int64_t numel() const { return (rows ? rows : 1) * columns; }
   int64_t part_count() const { return static_cast<int64_t>(parts.size()) - 1; }
@@ -66,7 +73,8 @@ struct Parameter {
   const float* packed(int64_t part = kWhole) const;             // for y = x W^T
   const float* packed_transposed(int64_t part = kWhole) const;  // for dx = dy W
   bool exact() const;                                           // WeightArena::exact
-  bool adapted() const;  // has an adapter, and WeightArena::adapting
+  bool adapted() const;      // has an adapter, and WeightArena::adapting
+  uint64_t version() const;  // WeightArena::version
 
  private:
   friend class WeightArena;
@@ -155,6 +163,7 @@ class WeightArena {
 };
 
 inline bool Parameter::exact() const { return arena->exact(); }
+inline uint64_t Parameter::version() const { return arena->version(); }
 inline bool Parameter::adapted() const { return adapter.a && arena->adapting(); }
 
 }  // namespace hone

@@ -13,8 +13,8 @@
 namespace hone {
 namespace {
 
-const std::set<std::string> kGlobalKeys = {
-    "name", "seed", "device", "dtype", "threads", "exact", "max_time", "random_weights", "stages"};
+const std::set<std::string> kGlobalKeys = {"name",  "seed", "device",   "dtype",          "threads",
+                                           "exact", "fp8",  "max_time", "random_weights", "stages"};
 const std::vector<std::string> kKinds = {"pretrain", "sft", "rl"};
 
 // yaml-cpp keeps both of two equal keys and reads the first; which was meant is not ours to guess.
@@ -312,6 +312,8 @@ void describe_globals(OptionVisitor& v, Recipe& o) {
   v.value("threads", o.threads, "CPU threads; 0: all cores");
   v.value("exact", o.exact,
           "sampler and trainer agree bit for bit, on the GPU too; what cannot is refused");
+  v.value("fp8", o.fp8,
+          "on the GPU, dense linear layers are multiplied in 8 bits, as DeepSeek-V3 trains");
   v.value("max_time", o.max_time, "save and leave after so many seconds; 0: no limit");
   v.value("random_weights", o.random_weights, "make the weights from the model's config alone");
 }

@@ -89,6 +89,7 @@ struct Recipe {
   std::string dtype = "auto";
   int64_t threads = 0;
   bool exact = false;
+  bool fp8 = false;
   double max_time = 0;
   bool random_weights = false;
   std::vector<StageOptions> stages;

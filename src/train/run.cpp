@@ -311,7 +311,8 @@ ModelPlace choose_place(const std::string& device, const std::string& dtype, boo
 
 RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
   set_threads(recipe.threads);
-  const ModelPlace place = choose_place(recipe.device, recipe.dtype, true, recipe.exact);
+  ModelPlace place = choose_place(recipe.device, recipe.dtype, true, recipe.exact);
+  place.fp8 = recipe.fp8;
   check_inputs(recipe, options.directory);
   const Recipe decided = fitted(recipe, options.directory, place);
   const bool there = fs::exists(options.directory);

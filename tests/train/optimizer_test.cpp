@@ -86,7 +86,9 @@ TEST_CASE("on the GPU AdamW in one pass is the CPU's, with moments of each form"
     for (size_t i = 0; i < expected.size(); ++i) {
       const at::Tensor a = actual[i].second.cpu().to(at::kFloat),
                        b = expected[i].second.to(at::kFloat);
-      CHECK(((a - b).abs() > 1e-5 * b.abs() + 1e-12).to(at::kDouble).mean().item<double>() < 1e-3);
+      // Where a moment nearly cancels, its rounding is that of what it came from.
+      const at::Tensor allowed = 1e-5 * b.abs() + 1e-7 * b.abs().max();
+      CHECK(((a - b).abs() > allowed).to(at::kDouble).mean().item<double>() < 1e-3);
     }
   }
 }

@@ -101,7 +101,7 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
   for (const std::string& phase : order) {
     if (phase != "seconds" && phase != "cpu_seconds") by_phase[phase] = median(times[phase]);
   }
-  const double flops = training_flops(model.config(), trained.segments) / median(times["update"]);
+  const double flops = training_flops(model, trained.segments) / median(times["update"]);
   const double peak = product_peak(model.device(), model.dtype());
   Json figures = {
       {"bench", name},

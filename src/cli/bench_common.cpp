@@ -35,13 +35,17 @@ std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng) {
   return ids;
 }
 
-double training_flops(const ModelConfig& c, const std::vector<TrainedSegment>& segments) {
+double training_flops(const Transformer& model, const std::vector<TrainedSegment>& segments) {
+  const ModelConfig& c = model.config();
   const int64_t head = c.vocab_size * c.hidden;
+  const double each = model.adapters() ? 4 : 6;
+  const auto adapters =
+      model.adapters() ? static_cast<double>(model.adapters()->weights.numel()) : 0.0;
   const auto body = static_cast<double>(c.active_parameter_count() - (c.tied_head ? 1 : 2) * head);
   double flops = 0;
   for (const TrainedSegment& s : segments) {
     const auto n = static_cast<double>(s.length);
-    flops += 6.0 * (body * n + static_cast<double>(head * s.predicted));
+    flops += each * (body * n + static_cast<double>(head * s.predicted)) + 6 * adapters * n;
     for (int64_t layer = 0; layer < c.layers; ++layer) {
       const auto window = static_cast<double>(c.window(layer));
       double seen = static_cast<double>(s.prefix) + n / 2;  // keys of a token, on average

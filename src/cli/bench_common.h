@@ -28,9 +28,9 @@ struct TrainedSegment {
 };
 
 // Floating-point operations of forward and backward, nothing computed twice: 6 for each parameter
-// that multiplies a token (the head for those that predict, not the embedding), and 12 H D a layer
-// for each key that causal attention sees.
-double training_flops(const ModelConfig& config, const std::vector<TrainedSegment>& segments);
+// that multiplies a token (the head for those that predict, not the embedding), 4 where it is
+// frozen under an adapter, and 12 H D a layer for each key that causal attention sees.
+double training_flops(const Transformer& model, const std::vector<TrainedSegment>& segments);
 
 // The rate of the device's largest products, operations a second: the median of several of
 // 8192 x 8192 x 8192 in the dtype. 0 on the CPU, where it would take seconds.

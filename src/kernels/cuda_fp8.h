@@ -1,7 +1,7 @@
 // 8-bit floating point (E4M3) for matrix products, as DeepSeek-V3 trains (arXiv 2412.19437, section
-// 3.3.2): activations and gradients in tiles of 1 x 128, weights in blocks of 128 x 128, each with a
-// float32 factor: x = q * factor, factor = the largest magnitude / 448. A product runs along rows of
-// both of its matrices, so each matrix is kept as it stands and transposed where both ways are
+// 3.3.2): activations and gradients in tiles of 1 x 128, weights in blocks of 128 x 128, each with
+// a float32 factor: x = q * factor, factor = the largest magnitude / 448. A product runs along rows
+// of both of its matrices, so each matrix is kept as it stands and transposed where both ways are
 // needed.
 #pragma once
 

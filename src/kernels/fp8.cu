@@ -32,11 +32,10 @@ __device__ void load_tile(const __nv_bfloat16* from, int64_t stride, int64_t row
     const int r = i / kPacks, c = i % kPacks * 8;
     Pack<__nv_bfloat16> p{};
     if (r < rows) p = *reinterpret_cast<const Pack<__nv_bfloat16>*>(from + r * stride + c);
-    // 4 bytes at a time: a row begins on an even element.
+      // 4 bytes at a time: a row begins on an even element.
 #pragma unroll
     for (int e = 0; e < 8; e += 2) {
-      *reinterpret_cast<__nv_bfloat162*>(&tile[r][c + e]) =
-          __nv_bfloat162(p.v[e], p.v[e + 1]);
+      *reinterpret_cast<__nv_bfloat162*>(&tile[r][c + e]) = __nv_bfloat162(p.v[e], p.v[e + 1]);
     }
   }
   __syncthreads();
@@ -67,7 +66,8 @@ struct Line {
 __global__ void __launch_bounds__(kThreads)
     rows_kernel(const Fp8Rows a, int64_t m, int64_t k, int64_t padded) {
   __shared__ Tile tile;
-  const int64_t row = static_cast<int64_t>(blockIdx.y) * kSide, column = blockIdx.x * int64_t{kSide};
+  const int64_t row = static_cast<int64_t>(blockIdx.y) * kSide,
+                column = blockIdx.x * int64_t{kSide};
   load_tile(static_cast<const __nv_bfloat16*>(a.x) + row * a.stride + column, a.stride, m - row,
             tile);
   const int warp = threadIdx.x / 32;
@@ -87,11 +87,24 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Along the columns alone: a warp takes a tile.
 __global__ void __launch_bounds__(kThreads)
-    weight_kernel(const Fp8Weight a, int64_t n, int64_t k) {
+    tiles_kernel(const Fp8Rows a, int64_t m, int64_t k, int64_t padded) {
+  const int64_t tile = blockIdx.x * int64_t{kWarps} + threadIdx.x / 32, tiles = k / kSide;
+  const int64_t row = tile / tiles, column = tile % tiles;
+  if (row >= padded) return;
+  const auto* from = static_cast<const __nv_bfloat16*>(a.x) + row * a.stride + column * kSide;
+  const Line line([&](int i) { return row < m ? from[i] : from_float<__nv_bfloat16>(0.0f); });
+  const float factor = factor_of(line.largest());
+  if (threadIdx.x % 32 == 0) a.factors[column * padded + row] = factor;
+  line.store(static_cast<__nv_fp8_e4m3*>(a.q) + row * k + column * kSide, factor, kSide);
+}
+
+__global__ void __launch_bounds__(kThreads) weight_kernel(const Fp8Weight a, int64_t n, int64_t k) {
   __shared__ Tile tile;
   __shared__ float of_warp[kWarps];
-  const int64_t row = static_cast<int64_t>(blockIdx.y) * kSide, column = blockIdx.x * int64_t{kSide};
+  const int64_t row = static_cast<int64_t>(blockIdx.y) * kSide,
+                column = blockIdx.x * int64_t{kSide};
   load_tile(static_cast<const __nv_bfloat16*>(a.w) + row * k + column, k, kSide, tile);
   const int warp = threadIdx.x / 32;
   float largest = 0.0f;
@@ -108,10 +121,12 @@ __global__ void __launch_bounds__(kThreads)
     a.factors_t[blockIdx.x * padded(n / kSide) + blockIdx.y] = factor;
   }
   for (int r = warp; r < kSide; r += kWarps) {
-    Line([&](int i) { return tile[r][i]; })
-        .store(static_cast<__nv_fp8_e4m3*>(a.q) + (row + r) * k + column, factor, kSide);
-    Line([&](int i) { return tile[i][r]; })
-        .store(static_cast<__nv_fp8_e4m3*>(a.qt) + (column + r) * n + row, factor, kSide);
+    Line([&](int i) {
+      return tile[r][i];
+    }).store(static_cast<__nv_fp8_e4m3*>(a.q) + (row + r) * k + column, factor, kSide);
+    Line([&](int i) {
+      return tile[i][r];
+    }).store(static_cast<__nv_fp8_e4m3*>(a.qt) + (column + r) * n + row, factor, kSide);
   }
 }
 
@@ -124,6 +139,12 @@ unsigned blocks_of(int64_t elements) {
 void to_fp8(const Fp8Rows& call, int64_t m, int64_t k, cudaStream_t stream) {
   if (m == 0) return;
   const int64_t padded = (m + kFp8Rows - 1) / kFp8Rows * kFp8Rows;
+  if (call.qt == nullptr) {
+    const int64_t tiles = padded * (k / kSide);
+    tiles_kernel<<<static_cast<unsigned>((tiles + kWarps - 1) / kWarps), kThreads, 0, stream>>>(
+        call, m, k, padded);
+    return;
+  }
   rows_kernel<<<dim3(blocks_of(k), blocks_of(padded)), kThreads, 0, stream>>>(call, m, k, padded);
 }
 

@@ -47,8 +47,9 @@ class Call {
   explicit Call(const Product& p) {
     check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
     set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, p.a_in_blocks ? CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F
-                                                         : CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F);
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, p.a_in_blocks
+                                               ? CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F
+                                               : CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F);
     set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F);
     set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, p.a_factors);
     set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, p.b_factors);
@@ -174,8 +175,8 @@ Tensor times_weight(const Fp8Matrix& x, int64_t rows, const Tensor& q, const Ten
   const Tensor y = at::empty({x.q.size(0), q.size(0)}, q.options().dtype(at::kBFloat16));
   if (rows > 0) {
     products_on(q).run({q.size(0), x.q.size(0), q.size(1), true, false, q.const_data_ptr(),
-                      x.q.const_data_ptr(), factors.const_data_ptr(), x.factors.const_data_ptr(),
-                      y.data_ptr()});
+                        x.q.const_data_ptr(), factors.const_data_ptr(), x.factors.const_data_ptr(),
+                        y.data_ptr()});
   }
   return y.narrow(0, 0, rows);
 }
@@ -219,8 +220,9 @@ void add_fp8_gradient(const Fp8Matrix& dy, const Fp8Matrix& x, const Tensor& gra
   const c10::cuda::CUDAGuard guard(grad.device());
   Tensor sum = grad;
   products_on(grad).run({grad.size(1), grad.size(0), dy.qt.size(1), false, true,
-                       x.qt.const_data_ptr(), dy.qt.const_data_ptr(), x.factors_t.const_data_ptr(),
-                       dy.factors_t.const_data_ptr(), sum.data_ptr()});
+                         x.qt.const_data_ptr(), dy.qt.const_data_ptr(),
+                         x.factors_t.const_data_ptr(), dy.factors_t.const_data_ptr(),
+                         sum.data_ptr()});
 }
 
 }  // namespace hone::ops::cuda

@@ -27,13 +27,15 @@ namespace hone {
 namespace {
 
 constexpr int kWarmUp = 2, kMeasured = 5;
+constexpr int kSettled = 5;  // rounds after which memory must not grow
 
 struct Options {
   std::string shape = "bench-5m";
   int64_t prompts = 16, group = 16, prompt_tokens = 32, new_tokens = 64;
   int64_t documents = 64, document_tokens = 128;
   int64_t micro_batch_tokens = 16384;
-  bool profile = false, unshared = false;
+  bool profile = false, unshared = false, tail = false;
+  int64_t rounds = kMeasured;
   std::string moments = "float32";
   int64_t lora_rank = 0;
   ModelOptions place;
@@ -61,37 +63,56 @@ void lap(Phases& phases, const char* name, Timer& timer) {
   timer.restart();
 }
 
-// What an update, the phase of that name, is given and what it has to compute.
-struct Trained {
-  int64_t tokens = 0;
+// What was done: `tokens` is what its rate counts, `trained` what the update, the phase of that
+// name, was given, `segments` what it has to compute of it.
+struct Round {
+  Phases phases;
+  int64_t tokens = 0, trained = 0;
   std::vector<TrainedSegment> segments;
 };
 
 // GPU work is waited for inside a round: each ends with figures read back by the host.
-template <class Round>
-Json measure(const Options& o, const char* name, const Transformer& model, int64_t tokens,
-             const Trained& trained, const Round& round) {
+template <class Run>
+Json measure(const Options& o, const char* name, const Transformer& model, const Run& run) {
   Display display(begin_output(o.output));
   std::map<std::string, std::vector<double>> times;
   std::vector<std::string> order;
-  for (int i = 0; i < kWarmUp + kMeasured; ++i) {
+  const int rounds = static_cast<int>(o.rounds);
+  Json memory = Json::array();
+  int64_t tokens = 0;
+  std::vector<double> rates, update_rates, flops;  // of each round
+  for (int i = 0; i < kWarmUp + rounds; ++i) {
     const Timer timer;
     const std::clock_t cpu = std::clock();
-    Phases phases = round(i);
-    phases.emplace_back("seconds", timer.seconds());
-    phases.emplace_back("cpu_seconds", static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC);
-    display.note(cat(i < kWarmUp ? "warm-up  " : "measured ", timer.seconds(), " s"));
-    if (i < kWarmUp) continue;
-    for (const auto& [phase, seconds] : phases) {
-      if (!times.count(phase)) order.push_back(phase);
-      times[phase].push_back(seconds);
+    Round round = run(i);
+    const double seconds = timer.seconds();
+    round.phases.emplace_back("seconds", seconds);
+    round.phases.emplace_back("cpu_seconds",
+                              static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC);
+    display.note(cat(i < kWarmUp ? "warm-up  " : "measured ", seconds, " s"));
+    if (i + 1 == kSettled || i + 1 == kWarmUp + rounds) {
+      const MemoryUse use = memory_use(model.device());
+      memory.push_back({{"rounds", i + 1},
+                        {"used", use.used},
+                        {"reserved", use.reserved},
+                        {"peak", peak_memory(model.device())}});
     }
+    if (i < kWarmUp) continue;
+    for (const auto& [phase, time] : round.phases) {
+      if (!times.count(phase)) order.push_back(phase);
+      times[phase].push_back(time);
+    }
+    tokens += round.tokens;
+    rates.push_back(static_cast<double>(round.tokens) / seconds);
+    const double update = times["update"].back();
+    update_rates.push_back(static_cast<double>(round.trained) / update);
+    flops.push_back(training_flops(model, round.segments) / update);
   }
   Json profile;
   if (o.profile) {
     start_gpu_profile();
     const Timer timer;
-    round(kWarmUp + kMeasured);
+    run(kWarmUp + rounds);
     const double seconds = timer.seconds();
     profile = profile_json(stop_gpu_profile(), seconds, 1);
     display.note(profile_table(profile));
@@ -101,7 +122,6 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
   for (const std::string& phase : order) {
     if (phase != "seconds" && phase != "cpu_seconds") by_phase[phase] = median(times[phase]);
   }
-  const double flops = training_flops(model, trained.segments) / median(times["update"]);
   const double peak = product_peak(model.device(), model.dtype());
   Json figures = {
       {"bench", name},
@@ -110,20 +130,21 @@ Json measure(const Options& o, const char* name, const Transformer& model, int64
       {"device", model.device().str()},
       {"dtype", model.dtype() == at::kFloat ? "float32" : "bfloat16"},
       {"threads", kernels::num_threads()},
-      {"repetitions", kMeasured},
+      {"repetitions", rounds},
       {"seconds", seconds},
       {"seconds_min", *std::min_element(times["seconds"].begin(), times["seconds"].end())},
       {"cpu_seconds", median(times["cpu_seconds"])},
-      {"tokens", tokens},
-      {"tokens_per_second", static_cast<double>(tokens) / seconds},
+      {"tokens", tokens / rounds},
+      {"tokens_per_second", median(rates)},
       {"phases", by_phase},
       {"exact", model.exact()},
       {"fp8", model.fp8()},
       {"micro_batch_tokens", o.micro_batch_tokens},
-      {"update_tokens_per_second", static_cast<double>(trained.tokens) / median(times["update"])},
-      {"update_flops_per_second", flops},
+      {"update_tokens_per_second", median(update_rates)},
+      {"update_flops_per_second", median(flops)},
       {"product_flops_per_second", peak},
-      {"mfu", peak > 0 ? Json(flops / peak) : Json(nullptr)},
+      {"mfu", peak > 0 ? Json(median(flops) / peak) : Json(nullptr)},
+      {"memory", memory},
       {"peak_memory", peak_memory(model.device())}};
   if (o.profile) figures["profile"] = profile;
   return figures;
@@ -167,11 +188,20 @@ int step(const Options& o) {
   sampling.max_tokens = o.new_tokens;
   ObjectiveOptions objective = preset_options("grpo");
   double difference = 0;
+  const bool shared = !o.unshared && model->shares_prefixes();
   const auto round = [&](int i) {
-    Phases phases;
+    Round done;
+    Phases& phases = done.phases;
     Timer timer;
-    const auto requests = random_requests(o.prompts, o.group, o.prompt_tokens, model->config(),
-                                          make_key(static_cast<uint64_t>(o.place.seed), i));
+    const uint64_t key = make_key(static_cast<uint64_t>(o.place.seed), i);
+    auto requests = random_requests(o.prompts, o.group, o.prompt_tokens, model->config(), key);
+    if (o.tail) {
+      const auto lengths = tail_lengths(o.prompts * o.group, o.new_tokens, make_key(key, 1));
+      for (size_t r = 0; r < requests.size(); ++r) {
+        const auto first = lengths.begin() + static_cast<int64_t>(r) * o.group;
+        requests[r].limits.assign(first, first + o.group);
+      }
+    }
     const auto completions = engine.sample(requests, sampling);
     lap(phases, "sample", timer);
 
@@ -180,7 +210,16 @@ int step(const Options& o) {
     std::vector<int64_t> groups;
     std::vector<Trainer::PolicyRow> rows;
     for (size_t g = 0; g < completions.size(); ++g) {
+      if (shared) done.segments.push_back({o.prompt_tokens, 0, 0});
       for (const Completion& c : completions[g]) {
+        const auto n = static_cast<int64_t>(c.tokens.size());
+        done.tokens += n;
+        done.trained += o.prompt_tokens + n;
+        if (shared) {
+          done.segments.push_back({n, o.prompt_tokens, n});
+        } else {
+          done.segments.push_back({o.prompt_tokens + n, 0, n});
+        }
         sequences.push_back({requests[g].prompt, c.tokens});
         rewards.emplace_back(cheap_reward(c.tokens));
         groups.push_back(static_cast<int64_t>(g));
@@ -198,19 +237,9 @@ int step(const Options& o) {
     const auto result = trainer.policy_step(sequences, rows, objective, optimizer.lr);
     difference = std::max(difference, result.sampler_difference.value_or(0));
     lap(phases, "update", timer);
-    return phases;
+    return done;
   };
-  const int64_t n = o.new_tokens, p = o.prompt_tokens;
-  Trained trained{o.prompts * o.group * (p + n), {}};
-  for (int64_t i = 0; i < o.prompts * o.group; ++i) {
-    if (o.unshared || !model->shares_prefixes()) {
-      trained.segments.push_back({p + n, 0, n});
-    } else {
-      if (i % o.group == 0) trained.segments.push_back({p, 0, 0});
-      trained.segments.push_back({n, p, n});
-    }
-  }
-  Json figures = measure(o, "step", *model, o.prompts * o.group * n, trained, round);
+  Json figures = measure(o, "step", *model, round);
   figures["logp_diff_max"] = difference;
   print_line(to_line(figures));
   return 0;
@@ -220,11 +249,7 @@ int train(const Options& o) {
   const auto model = model_of(o);
   const OptimizerOptions optimizer = optimizer_of(o);
   Trainer trainer(*model, optimizer, {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}});
-  const int64_t tokens = o.documents * o.document_tokens;
-  const Trained trained{tokens,
-                        std::vector<TrainedSegment>(static_cast<size_t>(o.documents),
-                                                    {o.document_tokens, 0, o.document_tokens})};
-  print_line(to_line(measure(o, "train", *model, tokens, trained, [&](int i) {
+  print_line(to_line(measure(o, "train", *model, [&](int i) {
     Rng rng(make_key(static_cast<uint64_t>(o.place.seed), i));
     std::vector<std::vector<int32_t>> documents;
     std::vector<TrainingSequence> sequences;
@@ -236,10 +261,12 @@ int train(const Options& o) {
       sequences.push_back({all.first(1), all.subspan(1)});
     }
     Timer timer;
-    Phases phases;
+    Round done;
     trainer.likelihood_step(sequences, {}, optimizer.lr);
-    lap(phases, "update", timer);
-    return phases;
+    lap(done.phases, "update", timer);
+    done.tokens = done.trained = o.documents * o.document_tokens;
+    done.segments.assign(sequences.size(), {o.document_tokens, 0, o.document_tokens});
+    return done;
   })));
   return 0;
 }
@@ -256,8 +283,11 @@ void add_workload(Command& bench, Options& o, const char* name, const char* mean
     c.option("--group", o.group, "completions of each");
     c.option("--prompt-tokens", o.prompt_tokens, "tokens of a prompt");
     c.option("--new-tokens", o.new_tokens, "tokens of a completion");
+    c.flag("--tail", o.tail,
+           "completions of very different lengths, at most --new-tokens: log-normal, median 300");
     c.flag("--unshared", o.unshared, "the update runs a group's prompt anew for each completion");
   }
+  c.option("--rounds", o.rounds, "measured after two others");
   c.option("--micro-batch-tokens", o.micro_batch_tokens, "tokens in one forward pass");
   c.option("--moments", o.moments, "float32, bfloat16 or int8: how AdamW's moments are kept");
   c.option("--lora-rank", o.lora_rank, "train adapters of this rank alone; 0: all weights");

@@ -24,9 +24,6 @@
 namespace hone {
 namespace {
 
-// --tail: lengths are log-normal, like those of models that think.
-constexpr double kTailMedian = 300, kTail99 = 4096;
-constexpr int64_t kTailLongest = 8192;
 // --profile: so many decode steps, from half the mean completion on.
 constexpr int64_t kProfiledSteps = 32;
 
@@ -59,18 +56,11 @@ Options complete(Options o) {
 
 // Tokens of each completion.
 std::vector<int64_t> completion_lengths(const Options& o) {
-  std::vector<int64_t> lengths(static_cast<size_t>(o.prompts * o.group), o.new_tokens);
-  if (!o.tail) return lengths;
-  constexpr double kNormal99 = 2.3263478740408408;  // its 99th percentile
-  const double sigma = std::log(kTail99 / kTailMedian) / kNormal99;
-  Rng rng(make_key(static_cast<uint64_t>(o.place.seed), hash64("completion lengths")));
-  for (int64_t& length : lengths) {  // Box-Muller
-    const double radius = std::sqrt(-2 * std::log(1 - rng.uniform()));
-    const double normal = radius * std::cos(6.283185307179586 * rng.uniform());
-    length =
-        std::clamp<int64_t>(std::llround(kTailMedian * std::exp(sigma * normal)), 1, kTailLongest);
+  if (!o.tail) {
+    return std::vector<int64_t>(static_cast<size_t>(o.prompts * o.group), o.new_tokens);
   }
-  return lengths;
+  return tail_lengths(o.prompts * o.group, kTailLongest,
+                      make_key(static_cast<uint64_t>(o.place.seed), hash64("completion lengths")));
 }
 
 std::vector<SampleRequest> make_requests(const Options& o, const std::vector<int64_t>& lengths,

@@ -62,6 +62,19 @@ void count_pages(const c10::Device& device, int64_t bytes) {
 }
 #endif
 
+MemoryUse memory_use(const c10::Device& device) {
+#ifdef HONE_WITH_CUDA
+  if (device.is_cuda()) {
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+    const auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    const int64_t pages = pages_of(device.index()).held;
+    return {stats.allocated_bytes[all].current + pages, stats.reserved_bytes[all].current + pages};
+  }
+#endif
+  (void)device;
+  return {};
+}
+
 int64_t peak_memory(const c10::Device& device) {
 #ifdef HONE_WITH_CUDA
   if (device.is_cuda()) {

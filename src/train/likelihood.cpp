@@ -104,8 +104,7 @@ LikelihoodStage::LikelihoodStage(StageContext& c)
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
       trainer(*model, options.optimizer,
-              {options.micro_batch_tokens, 1.0, options.experts,
-               options.recompute == Recompute::layers}),
+              {options.micro_batch_tokens, 1.0, options.experts, options.recompute}),
       checkpoints(c.directory + "/checkpoints", options.checkpoint.keep) {
   if (!documents->report().empty()) context.display.note(documents->report());
 }

@@ -85,7 +85,7 @@ RlStage::RlStage(StageContext& c)
       rewards(options.rewards, kernels::num_threads()),
       trainer(*model, options.optimizer,
               {options.micro_batch_tokens, options.sampling.temperature, options.experts,
-               options.recompute == Recompute::layers}),
+               options.recompute}),
       engine(*model, tokenizer.get(), {.speculate = options.speculate}),
       prompt(make_prompt_template(options.prompt, c.model_directory)),
       sampling(options.sampling),

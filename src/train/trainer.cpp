@@ -140,7 +140,7 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
     PackedBatch batch = pack(part, model_.device(), share_prompts);
     RoutingRecord routing;
     if (experts) batch.forward.routing = &routing;
-    batch.forward.recompute_layers = options_.recompute_layers;
+    batch.forward.recompute = options_.recompute;
     const Tensor all = model_.forward(batch.forward);
     batch.forward.routing = nullptr;
     const Tensor hidden = ops::select_rows(all, batch.hidden_rows);

@@ -27,14 +27,11 @@ struct BalanceOptions {
 };
 void describe(OptionVisitor& v, BalanceOptions& o);
 
-// Which activations the backward pass computes again: none, or all but the inputs of the layers.
-enum class Recompute { automatic, none, layers };
-
 struct TrainerOptions {
   int64_t micro_batch_tokens = 16384;
   double temperature = 1.0;  // the policy is softmax(logits / temperature)
   BalanceOptions balance;
-  bool recompute_layers = false;
+  Recompute recompute = Recompute::none;
   // A group's prompt is computed once a micro-batch, where the model can (shares_prefixes).
   bool share_prompts = true;
 };

@@ -190,7 +190,8 @@ TEST_CASE("log-probabilities without a gradient are split the same way, bit for 
   const auto model = trainable_model();
   const Completions data;
   const auto sequences = data.sequences();
-  Trainer plenty(*model, plain_adamw(), {kAll, 0.8, {}}), scarce(*model, plain_adamw(), {kAll, 0.8, {}});
+  Trainer plenty(*model, plain_adamw(), {kAll, 0.8, {}}),
+      scarce(*model, plain_adamw(), {kAll, 0.8, {}});
   const auto expected = plenty.token_stats(*model, sequences);
   ScarceMemory memory([](int64_t n) { return n == 30; });
   const auto found = scarce.token_stats(*model, sequences);

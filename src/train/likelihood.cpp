@@ -167,6 +167,7 @@ void LikelihoodStage::evaluate_now(MetricsRow& row) {
 }
 
 void LikelihoodStage::save() {
+  if (!keeps_weights(context.recipe, options)) return;
   context.metrics.sync();
   const Json state = {{"next_document", next_document},
                       {"tokens", tokens},
@@ -244,6 +245,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
   }
   s.save();
   s.checkpoints.wait();
+  if (!keeps_weights(context.recipe, s.options)) return RunEnd::finished;
   const std::string path = context.directory + "/model.tmp";
   save_stage_model(*s.model, path, s.tokenizer_directory);
   publish_stage_model(path, context.directory);

@@ -9,6 +9,7 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include "small_trainer.h"
+#include "train/activation_bytes.h"
 
 namespace hone {
 namespace {
@@ -47,11 +48,11 @@ class TensorBytes : public c10::MemoryReportingInfoBase {
   int64_t held = 0, peak = 0;
 };
 
-struct PassBytes {
+struct Measured {
   int64_t held, peak;  // after the forward pass; in both passes
 };
 
-PassBytes bytes_of_pass(const Transformer& model, Recompute recompute) {
+Measured bytes_of_pass(const Transformer& model, Recompute recompute) {
   PackedBatch batch = pack(Completions().sequences(), at::kCPU, true);
   batch.forward.recompute = recompute;
   const at::AutoGradMode with_grad(true);
@@ -113,8 +114,8 @@ TEST_CASE("layers run again keep one row of the hidden width for each token") {
   const int64_t tokens = pack(Completions().sequences(), at::kCPU, true).forward.tokens.numel();
   const int64_t row = tokens * model->config().hidden * 4;
   bytes_of_pass(*model, Recompute::layers);  // tables and packed weights are made
-  const PassBytes kept = bytes_of_pass(*model, Recompute::none),
-                  again = bytes_of_pass(*model, Recompute::layers);
+  const Measured kept = bytes_of_pass(*model, Recompute::none),
+                 again = bytes_of_pass(*model, Recompute::layers);
   INFO("kept " << kept.held << " bytes, peak " << kept.peak << "; run again " << again.held
                << ", peak " << again.peak << "; a row of all tokens " << row);
   // The input of each layer, of the last norm, and its result, with the norm's and some integers.
@@ -129,8 +130,8 @@ TEST_CASE(
   const int64_t tokens = pack(Completions().sequences(), at::kCPU, true).forward.tokens.numel();
   const ModelConfig& c = model->config();
   bytes_of_pass(*model, Recompute::layers);
-  const PassBytes kept = bytes_of_pass(*model, Recompute::none),
-                  again = bytes_of_pass(*model, Recompute::selective);
+  const Measured kept = bytes_of_pass(*model, Recompute::none),
+                 again = bytes_of_pass(*model, Recompute::selective);
   CHECK(kept.held - again.held == c.layers * tokens * (2 * c.hidden + c.intermediate) * 4);
   CHECK(again.peak < kept.peak);
 }
@@ -140,13 +141,29 @@ TEST_CASE("of experts the rows that go to them are formed again, too") {
   const int64_t tokens = pack(Completions().sequences(), at::kCPU, true).forward.tokens.numel();
   const ModelConfig& c = model->config();
   bytes_of_pass(*model, Recompute::layers);
-  const PassBytes kept = bytes_of_pass(*model, Recompute::none),
-                  again = bytes_of_pass(*model, Recompute::selective);
+  const Measured kept = bytes_of_pass(*model, Recompute::none),
+                 again = bytes_of_pass(*model, Recompute::selective);
   const int64_t k = c.experts.per_token;
   const int64_t sparse = k * (c.hidden + c.experts.intermediate) + c.experts.shared_intermediate;
   // The latent is part of the keys as well on the CPU, where only the up-projection reads it on
   // CUDA.
   CHECK(kept.held - again.held == tokens * 4 * (3 * 2 * c.hidden + c.intermediate + 2 * sparse));
+}
+
+TEST_CASE("a plan counts what a pass keeps") {
+  const auto model = trainable_model();
+  const int64_t tokens = pack(Completions().sequences(), at::kCPU, true).forward.tokens.numel();
+  bytes_of_pass(*model, Recompute::layers);
+  StageOptions stage;
+  for (const Recompute r : {Recompute::none, Recompute::selective, Recompute::layers}) {
+    stage.recompute = r;
+    const PassBytes planned = pass_bytes(model->config(), stage, 4, {tokens, 8, 0});
+    const Measured measured = bytes_of_pass(*model, r);
+    INFO("planned " << planned.kept << ", measured " << measured.held);
+    // Beside these a few integers a token.
+    CHECK(measured.held - planned.kept >= 0);
+    CHECK(measured.held - planned.kept < 64 * tokens);
+  }
 }
 
 }  // namespace hone

@@ -28,22 +28,29 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+using Again = std::function<Tensor()>;  // Input::again
+
 constexpr double kTiny = 1e-20;  // of DeepSeek-V3's normalisation
 
 // x [T, C] -> z [T, E] float32.
 struct RouterScores : torch::autograd::Function<RouterScores> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* w) {
-    ctx->save_for_backward({x});
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Again& again,
+                        const Parameter* w) {
+    if (w->grad.defined()) ctx->save_for_backward({to_keep(ctx, x, again)});
     save_parameter(ctx, w);
     if (x.scalar_type() == at::kFloat) return product(x, *w);
     return at::mm(x, w->value.t(), at::kFloat);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
-    const Tensor x = ctx->get_saved_variables()[0], d = dy[0].contiguous();
+    const Tensor d = dy[0].contiguous();
     const Parameter& w = saved_parameter(ctx);
-    add_weight_gradient(d, x.to(at::kFloat), w);
-    if (x.scalar_type() == at::kFloat) return {product_transposed(d, w), Tensor()};
-    return {at::mm(d, w.value.to(at::kFloat)).to(x.scalar_type()), Tensor()};
+    if (w.grad.defined()) {
+      const Tensor x = kept_or_again(ctx, ctx->get_saved_variables()[0]);
+      add_weight_gradient(d, x.to(at::kFloat), w);
+    }
+    const at::ScalarType type = w.value.scalar_type();
+    if (type == at::kFloat) return {product_transposed(d, w), Tensor(), Tensor()};
+    return {at::mm(d, w.value.to(at::kFloat)).to(type), Tensor(), Tensor()};
   }
 };
 
@@ -202,9 +209,9 @@ struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
     return weight.view({w.part_count(), w.part_rows(0), w.columns});
   }
 
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* w,
-                        const std::shared_ptr<Dispatch>& d) {
-    ctx->save_for_backward({x});
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Again& again,
+                        const Parameter* w, const std::shared_ptr<Dispatch>& d) {
+    if (w->grad.defined()) ctx->save_for_backward({to_keep(ctx, x, again)});
     save_parameter(ctx, w);
     ctx->saved_data["dispatch"] = at::IValue::make_capsule(c10::make_intrusive<Holder>(d));
     if (d->ends.defined()) {
@@ -217,8 +224,10 @@ struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
     return y;
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
-    const Tensor x = ctx->get_saved_variables()[0], g = dy[0].contiguous();
+    const Tensor g = dy[0].contiguous();
     const Parameter& w = saved_parameter(ctx);
+    Tensor x;  // of frozen weights not there
+    if (w.grad.defined()) x = kept_or_again(ctx, ctx->get_saved_variables()[0]);
     const Dispatch& d =
         *c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["dispatch"].toCapsule())->held;
     if (d.ends.defined()) {
@@ -226,15 +235,15 @@ struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
         Tensor grad = stacked(w.grad, w);
         grad.add_(at::_grouped_mm(g.t(), x, d.ends));
       }
-      return {at::_grouped_mm(g, stacked(w.value, w), d.ends), Tensor(), Tensor()};
+      return {at::_grouped_mm(g, stacked(w.value, w), d.ends), Tensor(), Tensor(), Tensor()};
     }
-    const Tensor dx = at::empty_like(x);
+    const Tensor dx = at::empty({g.size(0), w.columns}, g.options());
     each(d, [&](int64_t e, int64_t row, int64_t rows) {
-      const Tensor xe = x.narrow(0, row, rows), ge = g.narrow(0, row, rows);
+      const Tensor ge = g.narrow(0, row, rows);
       product_transposed_into(dx.narrow(0, row, rows), ge, w, e);
-      add_weight_gradient(ge, xe, w, e);
+      if (x.defined()) add_weight_gradient(ge, x.narrow(0, row, rows), w, e);
     });
-    return {dx, Tensor(), Tensor()};
+    return {dx, Tensor(), Tensor(), Tensor()};
   }
 
  private:
@@ -278,11 +287,12 @@ bool has_grouped_experts(const ModelConfig& config, at::ScalarType type) {
   return type == at::kBFloat16 && config.hidden % 8 == 0 && config.experts.intermediate % 8 == 0;
 }
 
-Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& config,
+Tensor experts(const Input& input, const ExpertWeights& w, const ModelConfig& config,
                const ForwardBatch& batch) {
+  const Tensor& x = input.value;
   const ExpertOptions& o = config.experts;
   const int64_t t = x.size(0), k = o.per_token;
-  const Tensor z = RouterScores::apply(x, w.router);
+  const Tensor z = RouterScores::apply(x, input.again, w.router);
   Tensor ids, weights;  // [T, k]
   if (x.is_cpu()) {
     ids = at::empty({t, k}, at::kLong);
@@ -304,8 +314,15 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
     sum = sum.defined() ? sum + balance : balance;
   }
   const Tensor rows = x.index_select(0, plan->token);  // [R, C]
-  const Tensor mixed = gated(ExpertProduct::apply(rows, w.gate_up, plan), config.activation);
-  const Tensor out = ExpertProduct::apply(mixed, w.down, plan)
+  Again rows_again;
+  if (input.again) {
+    rows_again = [x_again = input.again, token = plan->token] {
+      return x_again().index_select(0, token);
+    };
+  }
+  const Input mixed = gated(ExpertProduct::apply(rows, rows_again, w.gate_up, plan),
+                            config.activation, static_cast<bool>(input.again));
+  const Tensor out = ExpertProduct::apply(mixed.value, mixed.again, w.down, plan)
                          .index_select(0, plan->place)
                          .view({t, k, x.size(1)});
   Tensor sum;

@@ -47,6 +47,11 @@ struct RoutingRecord {
   at::Tensor segment;  // [T]: of each token; made by the first sparse layer
 };
 
+// What the backward pass computes again instead of keeping it: nothing; what is cheap to compute
+// (the results of norms and gates, which products read); or all of a layer but its input.
+// automatic: a recipe's, until its plan decides; here it is none.
+enum class Recompute { automatic, none, selective, layers };
+
 struct AttentionPlan;
 
 struct ForwardBatch {
@@ -66,8 +71,7 @@ struct ForwardBatch {
   // device, so that the pass can be captured and repeated.
   const kernels::cuda::DecodeStep* decode = nullptr;
 
-  // Under autograd each layer keeps only its input and runs again in the backward pass.
-  bool recompute_layers = false;
+  Recompute recompute = Recompute::none;  // under autograd
 
   RoutingRecord* routing = nullptr;  // filled in if given
   // [T, sparse layers, experts a token] int16, on the model's device: filled in with the experts

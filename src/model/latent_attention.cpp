@@ -76,22 +76,25 @@ Tensor head_product_cuda(const Tensor& x, const Parameter& w, int64_t plain, Sid
 
 }  // namespace
 
-Tensor latent_attention(const Tensor& x, const LatentWeights& w, const ModelConfig& c,
+Tensor latent_attention(const Input& input, const LatentWeights& w, const ModelConfig& c,
                         const ForwardBatch& batch, int64_t layer, const RopeTable& rope) {
   constexpr double kEps = 1e-6;  // of these two norms, whatever the model's is
   const LatentOptions& l = c.latent;
+  const Tensor& x = input.value;
+  const bool again = static_cast<bool>(input.again);
   const int64_t t = x.size(0), h = c.heads;
-  Tensor down = x;
+  Input down = input;
   if (l.q_rank > 0) {
-    down = rms_norm(linear(x, *w.query_down, w.query_bias), *w.query_norm, kEps);
+    down = rms_norm(linear(input, *w.query_down, w.query_bias), *w.query_norm, kEps, again);
   }
   const Tensor q = linear(down, *w.query).view({t, h, l.plain + l.rotary});
   const Tensor q_plain = q.narrow(2, 0, l.plain);
   const Tensor q_rotary = rotate(q.narrow(2, l.plain, l.rotary).reshape({t, h * l.rotary}), batch,
                                  h, rope, c.rope.interleaved)
                               .view({t, h, l.rotary});
-  const Tensor kv = linear(x, *w.down, w.down_bias);
-  const Tensor latent = rms_norm(kv.narrow(1, 0, l.kv_rank), *w.norm, kEps);  // [T, kv_rank]
+  const Tensor kv = linear(input, *w.down, w.down_bias);
+  const Input normed = rms_norm(kv.narrow(1, 0, l.kv_rank), *w.norm, kEps, again);
+  const Tensor& latent = normed.value;  // [T, kv_rank]
   const Tensor k_rotary =
       rotate(kv.narrow(1, l.kv_rank, l.rotary).contiguous(), batch, 1, rope, c.rope.interleaved);
   const double scale = c.softmax_scale();
@@ -113,7 +116,7 @@ Tensor latent_attention(const Tensor& x, const LatentWeights& w, const ModelConf
     return head_product_cuda(mixed, *w.up, l.plain, Side::values).reshape({t, h * l.value});
   }
 #endif
-  const Tensor expanded = linear(latent, *w.up).view({t, h, l.plain + l.value});
+  const Tensor expanded = linear(normed, *w.up).view({t, h, l.plain + l.value});
   const int64_t width = std::max(l.plain + l.rotary, l.value);
   const auto wide = [&](const Tensor& head) {  // attention wants heads of one width
     return at::constant_pad_nd(head, {0, width - head.size(2)});

@@ -3,10 +3,20 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/core/ivalue.h>
+
+#include <functional>
+#include <utility>
 
 #include "model/weights.h"
 
 namespace hone::ops {
+
+struct FormedAgain : torch::CustomClassHolder {
+  explicit FormedAgain(std::function<at::Tensor()> f) : form(std::move(f)) {}
+  std::function<at::Tensor()> form;
+};
 
 // x [M, K] with any row stride, K contiguous -> [M, N]: x W^T.
 at::Tensor product(const at::Tensor& x, const Parameter& w, int64_t part = Parameter::kWhole);
@@ -21,6 +31,25 @@ void product_transposed_into(const at::Tensor& dx, const at::Tensor& dy, const P
 // grad += dy^T x, of weights that have one
 void add_weight_gradient(const at::Tensor& dy, const at::Tensor& x, const Parameter& w,
                          int64_t part = Parameter::kWhole);
+
+// What a function's backward pass shall find of an input: the tensor, for save_for_backward, or
+// nothing where it can be formed again.
+template <class Context>
+at::Tensor to_keep(Context* ctx, const at::Tensor& x, const std::function<at::Tensor()>& again) {
+  if (!again) return x;
+  ctx->saved_data["again"] = at::IValue::make_capsule(c10::make_intrusive<FormedAgain>(again));
+  return at::Tensor();
+}
+// The input, from what was kept of it. Once: what it is formed from is let go.
+template <class Context>
+at::Tensor kept_or_again(Context* ctx, const at::Tensor& kept) {
+  if (kept.defined()) return kept;
+  const auto formed =
+      c10::static_intrusive_pointer_cast<FormedAgain>(ctx->saved_data["again"].toCapsule());
+  ctx->saved_data.erase("again");
+  const at::NoGradGuard no_grad;
+  return formed->form();
+}
 
 // A parameter in an autograd context: it outlives the graph, so its address will do.
 template <class Context>

@@ -95,10 +95,13 @@ void add_bias_gradient(const Tensor& dy, const Parameter* bias) {
   grad.add_(dy.sum(0, false, at::kFloat));
 }
 
+// How an input can be formed again, in an autograd function (Input::again).
+using Again = std::function<Tensor()>;
+
 struct Linear : FunctionOf<Linear> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight,
-                        const Parameter* bias) {
-    if (weight->grad.defined()) ctx->save_for_backward({x});
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Again& again,
+                        const Parameter* weight, const Parameter* bias) {
+    if (weight->grad.defined()) ctx->save_for_backward({to_keep(ctx, x, again)});
     save_parameter(ctx, weight);
     ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
     return biased_product(x, *weight, bias);
@@ -108,8 +111,10 @@ struct Linear : FunctionOf<Linear> {
     const auto* bias = reinterpret_cast<const Parameter*>(ctx->saved_data["bias"].toInt());
     const Tensor d = dy[0].contiguous();
     add_bias_gradient(d, bias);
-    if (w.grad.defined()) add_weight_gradient(d, ctx->get_saved_variables()[0], w);
-    return {product_transposed(d, w), Tensor(), Tensor()};
+    if (w.grad.defined()) {
+      add_weight_gradient(d, kept_or_again(ctx, ctx->get_saved_variables()[0]), w);
+    }
+    return {product_transposed(d, w), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -171,17 +176,17 @@ Tensor adapted_product(const Tensor& x, const Parameter& w, const Parameter* bia
 // A frozen matrix with its adapter, to which alone gradients are added.
 struct AdaptedLinear : FunctionOf<AdaptedLinear> {
   // `anchor` as in Embed: x wants no gradient before the first adapter.
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& anchor,
-                        const Parameter* weight, const Parameter* bias) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Again& again,
+                        const Tensor& anchor, const Parameter* weight, const Parameter* bias) {
     (void)anchor;
     const Tensor ranks = adapter_ranks(x, weight->adapter);
-    ctx->save_for_backward({x, ranks});
+    ctx->save_for_backward({to_keep(ctx, x, again), ranks});
     save_parameter(ctx, weight);
     return adapted_product(x, *weight, bias, ranks);
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &ranks = saved[1];
+    const Tensor x = kept_or_again(ctx, saved[0]), ranks = saved[1];
     const Parameter& w = saved_parameter(ctx);
     const Adapter& adapter = w.adapter;
     const Tensor d = dy[0].contiguous(), dranks = at::empty_like(ranks);
@@ -196,7 +201,7 @@ struct AdaptedLinear : FunctionOf<AdaptedLinear> {
     if (ctx->needs_input_grad(0)) {
       dx = product_transposed(d, w).add_(product_transposed(dranks, *adapter.a));
     }
-    return {dx, Tensor(), Tensor(), Tensor()};
+    return {dx, Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -467,43 +472,72 @@ Tensor select_rows(const Tensor& x, const Tensor& rows) {
   return SelectRows::apply(x, rows);
 }
 
-Tensor linear(const Tensor& x, const Parameter& weight, const Parameter* bias) {
+Tensor linear(const Input& input, const Parameter& weight, const Parameter* bias) {
+  const Tensor& x = input.value;
   if (!at::GradMode::is_enabled()) {
     return weight.adapted() ? adapted_product(x, weight, bias, adapter_ranks(x, weight.adapter))
                             : biased_product(x, weight, bias);
   }
-  if (weight.adapted()) return AdaptedLinear::apply(x, anchor_of(weight), &weight, bias);
+  if (weight.adapted()) {
+    return AdaptedLinear::apply(x, input.again, anchor_of(weight), &weight, bias);
+  }
 #ifdef HONE_WITH_CUDA
   if (weight.fp8) return Fp8Linear::apply(x, &weight, bias);
 #endif
-  return Linear::apply(x, &weight, bias);
+  return Linear::apply(x, input.again, &weight, bias);
 }
 
 Tensor rms_norm(const Tensor& x, const Parameter& weight, double eps) {
   return RmsNorm::apply(x.contiguous(), &weight, eps);
 }
 
-ResidualNorm add_rms_norm(const Tensor& x, const Tensor& delta, const Parameter& weight,
-                          double eps) {
+namespace {
+
+Again normed_again(const Tensor& x, const Parameter& weight, double eps) {
+  return [x = x.detach(), &weight, eps] { return rms_norm(x, weight, eps); };
+}
+
+}  // namespace
+
+Input rms_norm(const Tensor& x, const Parameter& weight, double eps, bool again) {
+  const Tensor from = x.contiguous();
+  const Tensor y = rms_norm(from, weight, eps);
+  if (!again) return y;
+  return {y, normed_again(from, weight, eps)};
+}
+
+ResidualNorm add_rms_norm(const Tensor& x, const Tensor& delta, const Parameter& weight, double eps,
+                          bool again) {
 #ifdef HONE_WITH_CUDA
   if (x.is_cuda() && delta.defined()) {
     if (at::GradMode::is_enabled()) {
       const variable_list out = AddRmsNorm::apply(x, delta, &weight, eps);
-      return {out[0], out[1]};
+      if (!again) return {out[0], out[1]};
+      return {out[0], {out[1], normed_again(out[0], weight, eps)}};
     }
     const cuda::Norm norm = cuda::add_rms_norm(x, delta, weight.value, eps);
     return {norm.sum, norm.normed};
   }
 #endif
   const Tensor sum = delta.defined() ? x + delta : x;
-  return {sum, rms_norm(sum, weight, eps)};
+  return {sum, rms_norm(sum, weight, eps, again)};
 }
 
-Tensor gated(const Tensor& gate_up, Activation activation) {
+namespace {
+
+Tensor gate(const Tensor& gate_up, Activation activation) {
   if (activation == Activation::silu) return Swiglu::apply(gate_up);
   if (gate_up.is_cpu()) return Gated::apply(gate_up, activation);
   const int64_t f = gate_up.size(1) / 2;
   return activate(gate_up.narrow(1, 0, f), activation) * gate_up.narrow(1, f, f);
+}
+
+}  // namespace
+
+Input gated(const Tensor& gate_up, Activation activation, bool again) {
+  const Tensor y = gate(gate_up, activation);
+  if (!again) return y;
+  return {y, [from = gate_up.detach(), activation] { return gate(from, activation); }};
 }
 
 LogProbs log_probs(const Tensor& hidden, const Parameter& head, const Tensor& targets,

@@ -8,6 +8,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+#include <utility>
+
 #include "model/config.h"
 #include "model/forward_batch.h"
 #include "model/weights.h"
@@ -20,21 +23,33 @@ at::Tensor embed(const at::Tensor& tokens, const Parameter& weight);
 // x [T, C] -> its rows [M], which may come several times; their gradients are added in one order.
 at::Tensor select_rows(const at::Tensor& x, const at::Tensor& rows);
 
+// What a product reads, and keeps for its backward pass unless that can form it again.
+struct Input {
+  Input(at::Tensor v, std::function<at::Tensor()> f = {})  // NOLINT: a tensor is an input
+      : value(std::move(v)), again(std::move(f)) {}
+  at::Tensor value;
+  std::function<at::Tensor()> again;  // the same bits, without autograd; null: it is kept
+};
+
 // x [T, K] -> [T, N], weight [N, K], bias [N] or null.
-at::Tensor linear(const at::Tensor& x, const Parameter& weight, const Parameter* bias = nullptr);
+at::Tensor linear(const Input& x, const Parameter& weight, const Parameter* bias = nullptr);
 
 // x [T, C] -> [T, C]; x * rsqrt(mean(x^2) + eps) * weight, in float32.
 at::Tensor rms_norm(const at::Tensor& x, const Parameter& weight, double eps);
 
+// The same; the backward pass forms the result again where `again` says so.
+Input rms_norm(const at::Tensor& x, const Parameter& weight, double eps, bool again);
+
 // sum = x + delta (delta undefined: x), normed = rms_norm(sum).
 struct ResidualNorm {
-  at::Tensor sum, normed;
+  at::Tensor sum;
+  Input normed;
 };
 ResidualNorm add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const Parameter& weight,
-                          double eps);
+                          double eps, bool again = false);
 
 // gate_up [T, 2F] -> [T, F]: activation(gate) * up.
-at::Tensor gated(const at::Tensor& gate_up, Activation activation);
+Input gated(const at::Tensor& gate_up, Activation activation, bool again = false);
 
 // cos, sin of the rotary embedding: [positions, D / 2] float32.
 struct RopeTable {
@@ -79,9 +94,8 @@ struct LatentWeights {
   // [H * (plain + value), kv_rank]; part 2h is head h's keys, part 2h + 1 its values
   Parameter* up = nullptr;
 };
-at::Tensor latent_attention(const at::Tensor& x, const LatentWeights& weights,
-                            const ModelConfig& config, const ForwardBatch& batch, int64_t layer,
-                            const RopeTable& rope);
+at::Tensor latent_attention(const Input& x, const LatentWeights& weights, const ModelConfig& config,
+                            const ForwardBatch& batch, int64_t layer, const RopeTable& rope);
 
 // The experts of a layer on x [T, C] -> [T, C], without the shared ones (experts.cpp).
 struct ExpertWeights {
@@ -90,7 +104,7 @@ struct ExpertWeights {
   Parameter *gate_up = nullptr, *down = nullptr;  // a part for each expert: [2F, C], [C, F]
   int64_t number = -1;  // of the sparse layer, from 0; -1: of a multi-token-prediction module
 };
-at::Tensor experts(const at::Tensor& x, const ExpertWeights& weights, const ModelConfig& config,
+at::Tensor experts(const Input& x, const ExpertWeights& weights, const ModelConfig& config,
                    const ForwardBatch& batch);
 // Whether CUDA takes all experts in one product. Otherwise the host asks how many rows each has.
 bool has_grouped_experts(const ModelConfig& config, at::ScalarType type);

@@ -236,7 +236,7 @@ const ops::RopeTable& Transformer::reserve_positions(int64_t needed) const {
   return rope_;
 }
 
-at::Tensor Transformer::attend(const at::Tensor& x, const Block& b, const ForwardBatch& batch,
+at::Tensor Transformer::attend(const ops::Input& x, const Block& b, const ForwardBatch& batch,
                                int64_t layer) const {
   const ModelConfig& c = config_;
   const at::Tensor mixed =
@@ -261,17 +261,20 @@ at::Tensor Transformer::attend_heads(at::Tensor qkv, const Block& b, const Forwa
   return ops::attention(qkv, batch, layer, shape, &rope_for(batch));
 }
 
-at::Tensor Transformer::feed_forward(const at::Tensor& x, const FeedForward& f) const {
+at::Tensor Transformer::feed_forward(const ops::Input& x, const FeedForward& f) const {
   const at::Tensor gate_up = ops::linear(x, *f.gate_up, f.gate_up_bias);
-  return ops::linear(ops::gated(gate_up, config_.activation), *f.down, f.down_bias);
+  const bool again = static_cast<bool>(x.again);
+  return ops::linear(ops::gated(gate_up, config_.activation, again), *f.down, f.down_bias);
 }
 
 Transformer::Stream Transformer::run_block(const Stream& stream, const Block& b,
                                            const ForwardBatch& batch, int64_t layer) const {
   const ModelConfig& c = config_;
-  const auto [x, normed] = ops::add_rms_norm(stream.x, stream.delta, *b.attention_norm, c.rms_eps);
+  const bool again = batch.recompute == Recompute::selective && at::GradMode::is_enabled();
+  const auto [x, normed] =
+      ops::add_rms_norm(stream.x, stream.delta, *b.attention_norm, c.rms_eps, again);
   const at::Tensor attended = scaled(attend(normed, b, batch, layer), c.residual_scale);
-  const auto [sum, y] = ops::add_rms_norm(x, attended, *b.mlp_norm, c.rms_eps);
+  const auto [sum, y] = ops::add_rms_norm(x, attended, *b.mlp_norm, c.rms_eps, again);
   at::Tensor out;
   if (b.mlp.gate_up) out = feed_forward(y, b.mlp);
   if (b.experts.router) {
@@ -284,7 +287,7 @@ Transformer::Stream Transformer::run_block(const Stream& stream, const Block& b,
 Transformer::Stream Transformer::run_block_or_twice(const Stream& stream, const Block& b,
                                                     const ForwardBatch& batch,
                                                     int64_t layer) const {
-  if (!batch.recompute_layers || !at::GradMode::is_enabled()) {
+  if (batch.recompute != Recompute::layers || !at::GradMode::is_enabled()) {
     return run_block(stream, b, batch, layer);
   }
   // Each run has a record of its own, so that the second counts nothing; what the balance loss
@@ -323,11 +326,13 @@ Transformer::Stream Transformer::run_block_or_twice(const Stream& stream, const 
 at::Tensor Transformer::forward(const ForwardBatch& batch) const {
   Stream s{scaled(ops::embed(batch.tokens, *embedding_), config_.embedding_scale), {}};  // [T, C]
   // A layer that runs again is in the graph only if its input is: frozen embeddings are not.
-  if (batch.recompute_layers && adapters_ && at::GradMode::is_enabled()) s.x.requires_grad_();
+  if (batch.recompute == Recompute::layers && adapters_ && at::GradMode::is_enabled()) {
+    s.x.requires_grad_();
+  }
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     s = run_block_or_twice(s, blocks_[static_cast<size_t>(layer)], batch, layer);
   }
-  return scaled(ops::add_rms_norm(s.x, s.delta, *final_norm_, config_.rms_eps).normed,
+  return scaled(ops::add_rms_norm(s.x, s.delta, *final_norm_, config_.rms_eps).normed.value,
                 config_.logit_scale);
 }
 
@@ -346,7 +351,7 @@ at::Tensor Transformer::predict_ahead(const at::Tensor& hidden, const at::Tensor
   const at::Tensor joined = at::cat({tokens, ops::rms_norm(hidden, *m.hidden_norm, eps)}, 1);
   const Stream s =
       run_block_or_twice({ops::linear(joined, *m.join), {}}, m.block, batch, config_.layers);
-  return ops::add_rms_norm(s.x, s.delta, *m.norm, eps).normed;
+  return ops::add_rms_norm(s.x, s.delta, *m.norm, eps).normed.value;
 }
 
 bool Transformer::shares_prefixes() const {

@@ -110,12 +110,12 @@ class Transformer {
   // allow millions of positions. An entry's value does not depend on the table's size; the backward
   // pass reads the table as it is by then.
   const ops::RopeTable& rope_for(const ForwardBatch& batch) const;
-  at::Tensor attend(const at::Tensor& x, const Block& block, const ForwardBatch& batch,
+  at::Tensor attend(const ops::Input& x, const Block& block, const ForwardBatch& batch,
                     int64_t layer) const;
   // qkv [T, (H + 2G) D] -> [T, H D]
   at::Tensor attend_heads(at::Tensor qkv, const Block& block, const ForwardBatch& batch,
                           int64_t layer) const;
-  at::Tensor feed_forward(const at::Tensor& x, const FeedForward& mlp) const;
+  at::Tensor feed_forward(const ops::Input& x, const FeedForward& mlp) const;
   bool takes_small_batch(const ForwardBatch& batch) const;
   at::Tensor small_batch_logits(const ForwardBatch& batch) const;
   // The residual stream between blocks: what the last one added waits to be summed, with the norm
@@ -125,7 +125,7 @@ class Transformer {
   };
   Stream run_block(const Stream& stream, const Block& block, const ForwardBatch& batch,
                    int64_t layer) const;
-  // The same as ForwardBatch::recompute_layers asks for it.
+  // The same, keeping only its input where the batch asks for Recompute::layers.
   Stream run_block_or_twice(const Stream& stream, const Block& block, const ForwardBatch& batch,
                             int64_t layer) const;
 

@@ -104,8 +104,7 @@ LikelihoodStage::LikelihoodStage(StageContext& c)
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
       trainer(*model, options.optimizer,
-              {options.micro_batch_tokens, 1.0, options.experts,
-               options.recompute == Recompute::layers}),
+              {options.micro_batch_tokens, 1.0, options.experts, options.recompute}),
       checkpoints(c.directory + "/checkpoints", options.checkpoint.keep) {
   if (!documents->report().empty()) context.display.note(documents->report());
 }
@@ -168,9 +167,11 @@ void LikelihoodStage::evaluate_now(MetricsRow& row) {
 }
 
 void LikelihoodStage::save() {
+  if (!keeps_weights(context.recipe, options)) return;
   context.metrics.sync();
   const Json state = {{"next_document", next_document},
                       {"tokens", tokens},
+                      {"micro_batch_tokens", trainer.micro_batch_tokens()},
                       {"sizes", sizes_json(context.metrics.sizes())}};
   checkpoints.save(step, *model, trainer.optimizer(), {}, state, tokenizer_directory);
 }
@@ -184,6 +185,8 @@ RunEnd run_likelihood_stage(StageContext& context) {
     s.step = state.at("step").get<int64_t>();
     s.next_document = state.at("next_document").get<int64_t>();
     s.tokens = state.at("tokens").get<int64_t>();
+    s.trainer.set_micro_batch_tokens(
+        state.value("micro_batch_tokens", s.options.micro_batch_tokens));
     context.display.note(cat("going on after step ", s.step, " of ", s.options.steps));
   }
   CheckpointClock clock(s.options.checkpoint);
@@ -218,6 +221,9 @@ RunEnd run_likelihood_stage(StageContext& context) {
     const double seconds = timer.seconds();
     timing.set("step_time", seconds);
     timing.set("memory_peak", peak_memory(s.model->device()));
+    if (s.trainer.micro_batch_tokens() < s.options.micro_batch_tokens) {
+      timing.set("micro_batch_tokens", s.trainer.micro_batch_tokens());
+    }
     timing.set("tokens_per_second", static_cast<double>(result.tokens) / seconds);
     context.metrics.write_timing(s.options.name, s.step, timing);
     context.display.progress(s.options.name, s.step, s.options.steps);
@@ -239,6 +245,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
   }
   s.save();
   s.checkpoints.wait();
+  if (!keeps_weights(context.recipe, s.options)) return RunEnd::finished;
   const std::string path = context.directory + "/model.tmp";
   save_stage_model(*s.model, path, s.tokenizer_directory);
   publish_stage_model(path, context.directory);

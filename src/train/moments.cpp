@@ -2,6 +2,14 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
+#include "base/error.h"
+
+#ifdef HONE_WITH_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
 namespace hone {
 
 using at::Tensor;
@@ -75,19 +83,69 @@ int64_t moment_bytes(MomentForm form, int64_t numel) {
   return 0;
 }
 
-Moments::Moments(MomentForm form, const Tensor& like) : form_(form) {
-  const auto options = like.options();
+namespace {
+
+// Locked, so that copies do not wait. Not from LibTorch's allocator, which takes powers of two.
+Tensor locked_on_host(at::IntArrayRef shape, at::ScalarType type) {
+#ifdef HONE_WITH_CUDA
+  const int64_t bytes = c10::multiply_integers(shape) * static_cast<int64_t>(elementSize(type));
+  void* memory = nullptr;
+  if (cudaHostAlloc(&memory, static_cast<size_t>(std::max<int64_t>(bytes, 1)),
+                    cudaHostAllocDefault) != cudaSuccess) {
+    (void)cudaGetLastError();
+    throw RunError(
+        cat("optimizer.offload: the host has no ", bytes >> 20,
+            " MiB of memory to lock for moments; optimizer.moments=int8 needs a quarter"));
+  }
+  return at::from_blob(
+      memory, shape, [](void* p) { (void)cudaFreeHost(p); }, at::TensorOptions(type));
+#else
+  return at::empty(shape, at::TensorOptions(type));
+#endif
+}
+
+}  // namespace
+
+Moments::Moments(MomentForm form, const Tensor& like, bool on_host) : form_(form) {
+  const auto full = [&](at::IntArrayRef shape, at::ScalarType type, int64_t value) {
+    Tensor t = on_host ? locked_on_host(shape, type) : at::empty(shape, like.options().dtype(type));
+    return t.fill_(value);
+  };
   if (form == MomentForm::int8) {
     const int64_t blocks = blocks_of(like.numel());
-    first_ = at::full({blocks, kBlock}, 128, options.dtype(at::kByte));
-    second_ = at::zeros({blocks, kBlock}, options.dtype(at::kByte));
-    first_scale_ = at::zeros({blocks, 1}, options.dtype(at::kFloat));
-    second_scale_ = at::zeros({blocks, 1}, options.dtype(at::kFloat));
+    first_ = full({blocks, kBlock}, at::kByte, 128);
+    second_ = full({blocks, kBlock}, at::kByte, 0);
+    first_scale_ = full({blocks, 1}, at::kFloat, 0);
+    second_scale_ = full({blocks, 1}, at::kFloat, 0);
     return;
   }
   const auto type = form == MomentForm::bfloat16 ? at::kBFloat16 : at::kFloat;
-  first_ = at::zeros({like.numel()}, options.dtype(type));
-  second_ = at::zeros({like.numel()}, options.dtype(type));
+  first_ = full({like.numel()}, type, 0);
+  second_ = full({like.numel()}, type, 0);
+}
+
+Moments Moments::copy_to(at::Device device, int64_t begin, int64_t n) const {
+  const auto copied = [&](const Tensor& t) {
+    return t.defined() ? t.to(t.options().device(device), /*non_blocking=*/true, /*copy=*/true) : t;
+  };
+  const Stored from = stored(begin, n);
+  Moments m;
+  m.form_ = form_;
+  m.first_ = copied(from.first);
+  m.second_ = copied(from.second);
+  m.first_scale_ = copied(from.first_scale);
+  m.second_scale_ = copied(from.second_scale);
+  return m;
+}
+
+void Moments::take_back(const Moments& copy, int64_t begin) {
+  const int64_t n = copy.first_.numel();  // of int8 to the end of the last block
+  const Stored to = stored(begin, n), from = copy.stored(0, n);
+  to.first.copy_(from.first, /*non_blocking=*/true);
+  to.second.copy_(from.second, true);
+  if (form_ != MomentForm::int8) return;
+  to.first_scale.copy_(from.first_scale, true);
+  to.second_scale.copy_(from.second_scale, true);
 }
 
 Moments::Piece Moments::load(int64_t begin, int64_t n) const {

@@ -32,8 +32,9 @@ class Moments {
   static constexpr int64_t kBlock = 256;  // of int8
 
   Moments() = default;
-  // Zero, on the device of `like`, one for each of its elements.
-  Moments(MomentForm form, const at::Tensor& like);
+  // Zero, one for each element of `like`, on its device; with `on_host` in locked memory of the
+  // host, for a GPU. Throws RunError: the host has no room.
+  Moments(MomentForm form, const at::Tensor& like, bool on_host = false);
 
   // float32 [n]. In the float32 form these are views, which `store` need not write back.
   struct Piece {
@@ -50,6 +51,11 @@ class Moments {
   };
   Stored stored(int64_t begin, int64_t n) const;
   MomentForm form() const { return form_; }
+
+  // Of the elements [begin, begin + n), a copy on `device`; and its way back. From and to locked
+  // memory neither waits: both run on the current stream. REQUIRES: as `load`.
+  Moments copy_to(at::Device device, int64_t begin, int64_t n) const;
+  void take_back(const Moments& copy, int64_t begin);
 
   // (name, tensor) of everything that a checkpoint must keep.
   std::vector<std::pair<std::string, at::Tensor>> state() const;

@@ -10,6 +10,7 @@
 #include "train/choice.h"
 
 #ifdef HONE_WITH_CUDA
+#include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -33,6 +34,8 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
   v.value("momentum", o.momentum, "Muon's momentum");
   choice(v, "moments", o.moments, {"float32", "bfloat16", "int8"},
          "how AdamW's moments are kept, in 8, 4 or 2.03 bytes a parameter");
+  v.value("offload", o.offload,
+          "GPU, adamw: the moments lie in the host's memory and come to the device piece by piece");
   v.value("clip_norm", o.clip_norm, "largest norm of the gradient; 0: no clipping");
   v.section("schedule", o.schedule, "learning rate over the steps");
   if (o.name != "adamw" && o.name != "muon") {
@@ -42,6 +45,9 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
     throw UserError(
         "optimizer.moments: expected float32 with muon, whose buffer is orthogonalised as it is; "
         "narrow moments are AdamW's");
+  }
+  if (o.name == "muon" && o.offload) {
+    throw UserError("optimizer.offload: expected false with muon; offload is AdamW's");
   }
   if (o.betas.size() != 2) throw UserError("optimizer.betas: expected two numbers");
   const auto check = [](const char* key, double value, bool fits, const char* expected) {
@@ -58,7 +64,9 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
 }
 
 Optimizer::Optimizer(const OptimizerOptions& options, WeightArena& weights)
-    : options_(options), weights_(weights), moments_(options.moments, weights.master()) {
+    : options_(options),
+      weights_(weights),
+      moments_(options.moments, weights.master(), options.offload && weights.device().is_cuda()) {
   int64_t covered = 0;  // AdamW takes everything between the matrices
   for (const NamedTensor& t : weights.tensors()) {
     const bool in_block = t.name.find(".layers.") != std::string::npos && t.shape.size() > 1;
@@ -111,9 +119,7 @@ double Optimizer::step_fused(double lr, const Tensor& norm) {
   scale = at::where(norm.isfinite(), scale, norm).to(at::kFloat);
   const double b1 = options_.betas[0], b2 = options_.betas[1];
   const double t = static_cast<double>(updates_);
-  for (int64_t at = 0; at < weights_.numel(); at += kPiece) {
-    const int64_t n = std::min(kPiece, weights_.numel() - at);
-    const Moments::Stored m = moments_.stored(at, n);
+  const auto update = [&](int64_t at, int64_t n, const Moments::Stored& m) {
     const auto scales = [&](const Tensor& s) {
       return s.defined() ? s.data_ptr<float>() : nullptr;
     };
@@ -127,7 +133,30 @@ double Optimizer::step_fused(double lr, const Tensor& norm) {
          static_cast<float>(lr / (1 - std::pow(b1, t))),
          static_cast<float>(1 / std::sqrt(1 - std::pow(b2, t)))},
         c10::cuda::getCurrentCUDAStream().stream());
+  };
+  // With moments on the host two streams take turns, so that one piece is copied while the other is
+  // updated. What a piece allocates belongs to its stream, which uses it again in order.
+  std::vector<c10::cuda::CUDAStream> streams;
+  if (options_.offload) {
+    at::cuda::CUDAEvent gradients;
+    gradients.record();
+    for (int i = 0; i < 2; ++i) {
+      streams.push_back(c10::cuda::getStreamFromPool(false, norm.device().index()));
+      gradients.block(streams.back());
+    }
   }
+  for (int64_t at = 0; at < weights_.numel(); at += kPiece) {
+    const int64_t n = std::min(kPiece, weights_.numel() - at);
+    if (streams.empty()) {
+      update(at, n, moments_.stored(at, n));
+      continue;
+    }
+    const c10::cuda::CUDAStreamGuard turn(streams[static_cast<size_t>(at / kPiece % 2)]);
+    const Moments copy = moments_.copy_to(norm.device(), at, n);
+    update(at, n, copy.stored(0, n));
+    moments_.take_back(copy, at);
+  }
+  for (const c10::cuda::CUDAStream& stream : streams) stream.synchronize();  // the host reads them
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   weights_.weights_changed();
   return norm.item<double>();

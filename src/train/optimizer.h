@@ -30,6 +30,7 @@ struct OptimizerOptions {
   double weight_decay = 0;
   double momentum = 0.95;                    // muon
   MomentForm moments = MomentForm::float32;  // adamw
+  bool offload = false;                      // adamw on a GPU: moments in the host's memory
   double clip_norm = 1.0;                    // 0: off
   ScheduleOptions schedule;
 };

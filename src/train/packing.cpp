@@ -73,6 +73,15 @@ PackedBatch pack(std::span<const TrainingSequence> sequences, at::Device device,
   return packed;
 }
 
+int64_t packed_tokens(std::span<const TrainingSequence> sequences, bool share_prompts) {
+  size_t tokens = 0;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const bool shares = share_prompts && s > 0 && same_prompt(sequences[s - 1], sequences[s]);
+    tokens += sequences[s].completion.size() + (shares ? 0 : sequences[s].prompt.size());
+  }
+  return static_cast<int64_t>(tokens);
+}
+
 std::vector<size_t> cut_micro_batches(std::span<const TrainingSequence> sequences, int64_t budget,
                                       bool share_prompts) {
   std::vector<size_t> starts{0};

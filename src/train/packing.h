@@ -30,6 +30,9 @@ struct PackedBatch {
 PackedBatch pack(std::span<const TrainingSequence> sequences, at::Device device,
                  bool share_prompts);
 
+// What they count for under a budget: a shared prompt once.
+int64_t packed_tokens(std::span<const TrainingSequence> sequences, bool share_prompts);
+
 // Cuts [0, n) into runs of at most `budget` packed tokens (a longer sequence is a run of its own),
 // in order. Returns the starts, ending with n.
 std::vector<size_t> cut_micro_batches(std::span<const TrainingSequence> sequences, int64_t budget,

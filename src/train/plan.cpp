@@ -8,7 +8,9 @@
 #include "base/file.h"
 #include "engine/engine.h"
 #include "model/transformer.h"
+#include "rollouts/sampler.h"
 #include "text/tokenizer.h"
+#include "train/activation_bytes.h"
 #include "train/format.h"
 #include "train/stage.h"
 
@@ -36,20 +38,33 @@ int64_t longest_prompt(const StageOptions& s, const ModelConfig& c) {
   return std::min(room, s.max_prompt_tokens > 0 ? s.max_prompt_tokens : usual);
 }
 
-// Of one token: activations that a micro-batch keeps, in elements. See plan_stage.
-double kept_elements(const ModelConfig& c, bool recompute_layers) {
-  const double hidden = static_cast<double>(c.hidden);
-  double all = 0, widest = 0;
-  for (int64_t layer = 0; layer < c.layers; ++layer) {
-    const int64_t inner = c.is_sparse(layer) ? c.experts.per_token * c.experts.intermediate +
-                                                   c.experts.shared_intermediate
-                                             : c.intermediate;
-    const double elements = 13.4 * hidden + 3.1 * static_cast<double>(inner);
-    all += elements;
-    widest = std::max(widest, elements);
-  }
-  if (recompute_layers) all = static_cast<double>(c.layers) * hidden + widest;
-  return all + 0.75 * static_cast<double>(c.vocab_size);
+// Of the optimizer beside its state (optimizer.cpp): two pieces of moments on their way, or what
+// Muon's AdamW forms of a piece. AdamW by itself is one kernel.
+int64_t optimizer_temporaries(const OptimizerOptions& o, int64_t trained) {
+  const int64_t piece = std::min(int64_t{1} << 24, trained);
+  if (o.offload) return 2 * moment_bytes(o.moments, piece);
+  return o.name == "muon" ? 4 * piece : 0;
+}
+
+// What sampling keeps beside the cache (decode_graph.cpp, sample.cu): statistics of the logits'
+// chunks, partial sums of attention.
+int64_t sampling_workspace(const ModelConfig& c, int64_t seats, int64_t longest) {
+  constexpr int64_t kSpanKeys = 256, kRows = 16, kChunk = 1024;
+  const int64_t spans = seats + seats * longest / kSpanKeys;
+  const int64_t width = c.latent.kv_rank > 0 ? c.latent.kv_rank : c.head_dim;
+  const int64_t tiles = (c.heads / c.cache_heads() + kRows - 1) / kRows;
+  return 4 * (spans * c.cache_heads() * tiles * kRows * (width + 2) +
+              seats * 5 * ((c.vocab_size + kChunk - 1) / kChunk));
+}
+
+// Blocks of the cache that the engine asks for (Engine::choose_blocks), in tokens.
+int64_t cache_tokens(int64_t seats, int64_t group, int64_t prompt, int64_t completion) {
+  const auto blocks = [](int64_t tokens) {
+    return (tokens + kCacheBlockTokens - 1) / kCacheBlockTokens;
+  };
+  const int64_t prompts = (seats + group - 1) / group;
+  const int64_t own = blocks(prompt + completion) - prompt / kCacheBlockTokens + 1;
+  return (seats * own + prompts * blocks(prompt)) * kCacheBlockTokens;
 }
 
 // Of a model of which nothing is allocated.
@@ -73,14 +88,16 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
   plan.trained_parameters = lora ? adapter_parameters(s.lora, c) : plan.parameters;
   const int64_t n = plan.parameters, trained = plan.trained_parameters;
   const bool rl = s.kind == "rl";
+  const int64_t completion = longest_completion(s), prompt = longest_prompt(s, c);
   int64_t step_tokens = s.batch_tokens, row = s.batch_tokens;
   if (rl) {
     plan.completions = s.prompts_per_step * s.group_size;
-    row = longest_prompt(s, c) + longest_completion(s);
+    row = prompt + completion;
     step_tokens = plan.completions / s.minibatches * row;
   }
-  plan.micro_batch_tokens =
-      std::max(std::min(s.micro_batch_tokens, step_tokens), std::min(row, c.max_positions));
+  row = std::min(row, c.max_positions);
+  plan.micro_batch_tokens = std::max(std::min(s.micro_batch_tokens, step_tokens), row);
+  plan.recompute = s.recompute == Recompute::automatic ? Recompute::none : s.recompute;
   const auto add = [&](const std::string& kind, int64_t bytes) {
     plan.bytes.emplace_back(kind, bytes);
     plan.peak += bytes;
@@ -89,28 +106,34 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
   if (lora) add("adapters", trained * value_bytes);
   if (value_bytes < 4) add("float32 masters", trained * 4);
   add("gradients", trained * 4);
-  add("moments", moment_bytes(s.optimizer.moments, trained));  // Muon leaves one of them unused
+  if (!s.optimizer.offload) {
+    add("moments", moment_bytes(s.optimizer.moments, trained));  // Muon leaves one of them unused
+  }
   if (rl && needs_reference(s.objective) && !lora) add("reference", n * value_bytes);
+  // At most so many completions run at once (engine.h), each to its end; a group shares its prompt.
+  constexpr int64_t kSeats = 1024;
+  const int64_t seats = std::min(kSeats, plan.completions);
+  constexpr int64_t kProducts = (64 + 32) << 20;  // cuBLASLt's, cuda_linear.cpp; cuBLAS's, LibTorch
+  add("workspaces", kProducts + (rl ? sampling_workspace(c, seats, row) : 0));
   const int64_t kept = plan.peak;
-  plan.recompute_layers = s.recompute == Recompute::layers;
-  const auto activations =
-      static_cast<int64_t>(static_cast<double>(value_bytes * plan.micro_batch_tokens) *
-                           kept_elements(c, plan.recompute_layers));
-  add("activations", activations);
+  PassShape pass{plan.micro_batch_tokens, std::max<int64_t>(plan.micro_batch_tokens / row, 1),
+                 plan.micro_batch_tokens};
+  if (rl) pass.targets = plan.micro_batch_tokens * completion / (prompt + completion);
+  const PassBytes passes = pass_bytes(c, s, value_bytes, pass);
+  add("activations", passes.kept);
+  add("temporaries",
+      std::max(passes.temporary, optimizer_temporaries(s.optimizer, trained) - passes.kept));
+  const int64_t updating = plan.peak - kept;
   plan.least = plan.peak;
   if (rl) {
-    // At most so many run at once (engine.h), each with its completion; a group shares its prompt.
-    constexpr int64_t kSeats = 1024;
-    const int64_t seats = std::min(kSeats, plan.completions);
     const int64_t copies = c.latent.kv_rank > 0 ? 1 : 2;
     const int64_t token = copies * c.layers * c.cache_heads() * c.cache_width() * value_bytes;
-    const int64_t prompts = (seats + s.group_size - 1) / s.group_size;
-    const int64_t cache = token * (seats * longest_completion(s) + prompts * longest_prompt(s, c));
+    const int64_t cache = token * cache_tokens(seats, s.group_size, prompt, completion);
     add("key-value cache", cache);
-    // With release_cache it is not there at the same time as the activations.
-    if (s.release_cache) plan.peak -= std::min(activations, cache);
+    // With release_cache it is not there at the same time as the passes.
+    if (s.release_cache) plan.peak -= std::min(updating, cache);
     const double share = EngineOptions{}.kv_memory;
-    const double beside = static_cast<double>(activations) / (s.release_cache ? 1 : 1 - share);
+    const double beside = static_cast<double>(updating) / (s.release_cache ? 1 : 1 - share);
     const double one = static_cast<double>(token * row) / share;  // the longest completion runs
     plan.least = std::min(plan.peak, kept + static_cast<int64_t>(std::max(beside, one)));
   }
@@ -137,8 +160,12 @@ ModelConfig planned_shape(const Recipe& recipe, const StageOptions& stage) {
 Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
                            int64_t available) {
   if (stage.recompute != Recompute::automatic) return stage.recompute;
-  const bool fits = plan_stage(stage, shape, value_bytes).least <= available;
-  return fits ? Recompute::none : Recompute::layers;
+  StageOptions tried = stage;
+  for (const Recompute recompute : {Recompute::none, Recompute::selective}) {
+    tried.recompute = recompute;
+    if (plan_stage(tried, shape, value_bytes).least <= available) return recompute;
+  }
+  return Recompute::layers;
 }
 
 namespace {
@@ -163,6 +190,14 @@ std::vector<Change> changes_of(const StageOptions& stage, const ModelConfig& sha
   if (stage.optimizer.name == "adamw") {
     all.push_back({"optimizer.moments=int8",
                    [](StageOptions& s) { s.optimizer.moments = MomentForm::int8; }});
+  }
+  if (stage.optimizer.moments == MomentForm::int8) {  // what is left of them
+    all.push_back({"optimizer.offload=true", [](StageOptions& s) { s.optimizer.offload = true; }});
+  }
+  const bool moves_other_weights =  // which lora leaves as they are (check_lora, recipe.cpp)
+      stage.experts.bias_speed > 0 || stage.objective.kl.reference_refresh > 0;
+  if (!stage.lora.on() && stage.kind != "pretrain" && !moves_other_weights) {
+    all.push_back({"lora.rank=16", [](StageOptions& s) { s.lora.rank = 16; }});
   }
   for (Change& c : all) {
     StageOptions changed = stage;
@@ -199,6 +234,12 @@ void require_fit(const StageOptions& stage, const ModelConfig& shape, int64_t va
                       " are needed, ", amount(available), " are there", advice));
 }
 
+namespace {
+const char* recompute_word(Recompute r) {
+  return r == Recompute::layers ? "layers" : r == Recompute::selective ? "selective" : "none";
+}
+}  // namespace
+
 Json plan_json(const StagePlan& p) {
   Json bytes = Json::object();
   for (const auto& [kind, n] : p.bytes) bytes[kind] = n;
@@ -209,7 +250,7 @@ Json plan_json(const StagePlan& p) {
           {"trained_parameters", p.trained_parameters},
           {"completions", p.completions},
           {"micro_batch_tokens", p.micro_batch_tokens},
-          {"recompute", p.recompute_layers ? "layers" : "none"},
+          {"recompute", recompute_word(p.recompute)},
           {"bytes", bytes},
           {"least_bytes", p.least},
           {"peak_bytes", p.peak}};
@@ -226,8 +267,10 @@ std::string plan_text(const StagePlan& p) {
     line.resize(20, ' ');
     std::string note;
     if (kind == "activations") {
-      note = cat(" (estimate, micro-batches of ", p.micro_batch_tokens, " tokens",
-                 p.recompute_layers ? ", layers run again)" : ")");
+      note = cat(" (micro-batches of ", p.micro_batch_tokens,
+                 " tokens, recompute: ", recompute_word(p.recompute), ")");
+    } else if (kind == "temporaries") {
+      note = " (of the head, a layer's backward pass, or the optimizer)";
     } else if (kind == "key-value cache") {
       note = " (all completions at their longest; less makes some wait)";
     }

@@ -17,9 +17,9 @@ struct StagePlan {
   int64_t trained_parameters = 0;                 // of adapters with lora, else all
   int64_t completions = 0;                        // of a step, rl only
   int64_t micro_batch_tokens = 0;                 // of the largest forward pass with a gradient
-  bool recompute_layers = false;
+  Recompute recompute = Recompute::none;
   // Bytes by kind, in the order of the table; their sum is the predicted peak, but with
-  // release_cache only the larger of activations and cache counts.
+  // release_cache only the larger of cache and passes (activations and temporaries) counts.
   std::vector<std::pair<std::string, int64_t>> bytes;
   int64_t peak = 0;
   // The least device memory that will do: the engine lets completions wait where its share of what
@@ -31,11 +31,10 @@ struct StagePlan {
 // bfloat16 (with float32 masters beside), 4 in float32.
 //
 // Weights, adapters, masters, float32 gradients, moments, the reference and the cache follow from
-// the recipe. Activations are an estimate: bytes = value_bytes T (L (13.4 C + 3.1 F) + 0.75 V),
-// with T the tokens of the largest micro-batch, C the hidden width, F the inner width of a token
-// (of the experts it takes) and L the layers. The factors were fitted to the measured peaks of four
-// dense recipes on one H200 (BENCHMARKS.md has them beside the prediction). Where layers run again
-// (`recompute: layers`) L C is kept, and one layer, the widest, is there whole.
+// the recipe; activations from what the operations keep of a token, temporaries from what the
+// backward pass of the head or a layer, or the optimizer, holds beside (activation_bytes.h);
+// workspaces are those of the matrix products and of sampling. Memory that LibTorch's allocator and
+// the engine do not hold (the driver's own, half a GiB) is not in it.
 // `recompute: auto` counts as none; see decide_recompute.
 StagePlan plan_stage(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes);
 
@@ -43,8 +42,8 @@ StagePlan plan_stage(const StageOptions& stage, const ModelConfig& shape, int64_
 // Throws UserError where there is none.
 ModelConfig planned_shape(const Recipe& recipe, const StageOptions& stage);
 
-// What `recompute: auto` becomes on a device with `available` bytes free: layers where the stage
-// does not fit otherwise.
+// What `recompute: auto` becomes on a device with `available` bytes free: none, selective or
+// layers, the first with which the stage fits.
 Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
                            int64_t available);
 

@@ -286,9 +286,10 @@ void describe(OptionVisitor& v, StageOptions& o) {
   v.value("minibatches", o.minibatches, "optimizer steps a rollout is split into");
   v.value("epochs", o.epochs, "passes over a rollout");
   v.value("micro_batch_tokens", o.micro_batch_tokens, "tokens in one forward pass");
-  choice(v, "recompute", o.recompute, {"auto", "none", "layers"},
-         "layers: each layer keeps only its input and runs again in the backward pass, for a third "
-         "more computation; auto: on a GPU where the plan does not fit otherwise");
+  choice(v, "recompute", o.recompute, {"auto", "none", "selective", "layers"},
+         "what the backward pass computes again instead of keeping it: selective, norms and gates; "
+         "layers, all but each layer's input, for a third more computation; auto: none, or on a "
+         "GPU the first of them with which the plan fits");
   v.value(
       "release_cache", o.release_cache,
       "GPU: updates get the key-value cache's memory, which sampling takes back: a smaller peak "

@@ -85,7 +85,7 @@ RlStage::RlStage(StageContext& c)
       rewards(options.rewards, kernels::num_threads()),
       trainer(*model, options.optimizer,
               {options.micro_batch_tokens, options.sampling.temperature, options.experts,
-               options.recompute == Recompute::layers}),
+               options.recompute}),
       engine(*model, tokenizer.get(), {.speculate = options.speculate}),
       prompt(make_prompt_template(options.prompt, c.model_directory)),
       sampling(options.sampling),
@@ -116,6 +116,7 @@ void RlStage::resume_or_begin() {
   tokens = state.at("tokens").get<int64_t>();
   best_score = state.at("best_score").get<double>();
   best_step = state.at("best_step").get<int64_t>();
+  trainer.set_micro_batch_tokens(state.value("micro_batch_tokens", options.micro_batch_tokens));
   controllers = controllers_from_json(state.at("controllers"));
   selector.set_state(state.at("selection"));
   replay_diagnosis();
@@ -219,6 +220,7 @@ void RlStage::save() {
   Json state = {{"tokens", tokens},
                 {"best_score", best_score},
                 {"best_step", best_step},
+                {"micro_batch_tokens", trainer.micro_batch_tokens()},
                 {"controllers", to_json(controllers)},
                 {"selection", selector.state()}};
   context.metrics.sync();

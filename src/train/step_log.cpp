@@ -131,6 +131,9 @@ void RlStage::write_timing(int64_t step_tokens) {
   MetricsRow timing;
   timing.set("step_time", total);
   timing.set("memory_peak", peak_memory(model->device()));
+  if (trainer.micro_batch_tokens() < options.micro_batch_tokens) {  // memory was short
+    timing.set("micro_batch_tokens", trainer.micro_batch_tokens());
+  }
   double sampling_seconds = 0;
   for (const auto& [name, value] : seconds_) {
     timing.set("time/" + name, value);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -9,6 +10,8 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "engine/free_memory.h"
 
 namespace hone {
 
@@ -45,15 +48,39 @@ Tensor to_device(const std::vector<float>& values, at::Device device) {
 
 }  // namespace
 
+void Trainer::each_micro_batch(std::span<const TrainingSequence> sequences, bool share_prompts,
+                               const Run& run, const std::function<void()>& forget) {
+  for (;;) {
+    const std::vector<size_t> cuts =
+        cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts);
+    const auto part = [&](size_t c) { return sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]); };
+    size_t c = 0;
+    try {
+      for (; c + 1 < cuts.size(); ++c) run(cuts[c], part(c));
+      return;
+    } catch (const c10::OutOfMemoryError&) {
+      const int64_t tokens = packed_tokens(part(c), share_prompts);
+      if (part(c).size() == 1) {
+        throw RunError(cat("no memory for a sequence of ", tokens,
+                           " tokens by itself; a new run needs less with recompute=layers, "
+                           "release_cache=true, optimizer.moments=int8 or shorter completions"));
+      }
+      options_.micro_batch_tokens = std::max<int64_t>(tokens / 2, 1);
+      log_warning(cat("no memory for a micro-batch of ", tokens, " tokens (", part(c).size(),
+                      " sequences); the pass begins again, from now on with at most ",
+                      options_.micro_batch_tokens, " tokens at a time"));
+    }
+    forget();
+    free_memory(model_.device());  // empties LibTorch's cache: other sizes are needed now
+  }
+}
+
 Trainer::TokenStats Trainer::token_stats(const Transformer& model,
-                                         std::span<const TrainingSequence> sequences) const {
+                                         std::span<const TrainingSequence> sequences) {
   const at::NoGradGuard no_grad;
   TokenStats result;
-  const std::vector<size_t> cuts =
-      cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
-  for (size_t c = 0; c + 1 < cuts.size(); ++c) {
-    const PackedBatch batch =
-        pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]), model.device(), share_prompts_);
+  const auto run = [&](size_t, std::span<const TrainingSequence> part) {
+    const PackedBatch batch = pack(part, model.device(), share_prompts_);
     const Tensor hidden = model.forward(batch.forward).index_select(0, batch.hidden_rows);
     const ops::LogProbs out = model.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
     const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
@@ -62,7 +89,8 @@ Trainer::TokenStats Trainer::token_stats(const Transformer& model,
       result.logp.emplace_back(logp.begin() + begin, logp.begin() + end);
       result.entropy.emplace_back(entropy.begin() + begin, entropy.begin() + end);
     }
-  }
+  };
+  each_micro_batch(sequences, share_prompts_, run, [&] { result = {}; });
   return result;
 }
 
@@ -97,21 +125,22 @@ int64_t tokens_of(std::span<const TrainingSequence> sequences) {
 }  // namespace
 
 void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
-                               const Gradient& gradient, bool predict) {
+                               const Gradient& gradient, const std::function<void()>& forget,
+                               bool predict) {
   const at::AutoGradMode with_grad(true);
   const bool experts = model_.config().experts.count > 0;
   const double all_tokens = static_cast<double>(tokens_of(sequences));
-  const std::vector<size_t> cuts =
-      cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_ && !predict);
+  const bool share_prompts = share_prompts_ && !predict;
   std::vector<float> dlogp, dentropy;
-  expert_counts_.clear();
-  balance_ = predict_loss_ = 0;
-  for (size_t c = 0; c + 1 < cuts.size(); ++c) {
-    const auto part = sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]);
-    PackedBatch batch = pack(part, model_.device(), share_prompts_ && !predict);
+  const auto begin = [&] {
+    expert_counts_.clear();
+    balance_ = predict_loss_ = 0;
+  };
+  const auto run = [&](size_t first, std::span<const TrainingSequence> part) {
+    PackedBatch batch = pack(part, model_.device(), share_prompts);
     RoutingRecord routing;
     if (experts) batch.forward.routing = &routing;
-    batch.forward.recompute_layers = options_.recompute_layers;
+    batch.forward.recompute = options_.recompute;
     const Tensor all = model_.forward(batch.forward);
     batch.forward.routing = nullptr;
     const Tensor hidden = ops::select_rows(all, batch.hidden_rows);
@@ -119,7 +148,7 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
     const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
     dlogp.assign(logp.size(), 0.0f);
     dentropy.clear();
-    gradient(cuts[c], batch.offsets, logp, entropy, dlogp, dentropy);
+    gradient(first, batch.offsets, logp, entropy, dlogp, dentropy);
     std::vector<Tensor> losses = {out.logp}, gradients = {to_device(dlogp, model_.device())};
     const auto add = [&](const Tensor& loss, double factor) {
       losses.push_back(loss);
@@ -146,7 +175,13 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
       }
     }
     torch::autograd::backward(losses, gradients);
-  }
+  };
+  begin();
+  each_micro_batch(sequences, share_prompts, run, [&] {
+    model_.trained().grad().zero_();  // a part of it was added
+    begin();
+    forget();
+  });
 }
 
 double Trainer::finish_step(double lr, ExpertLoad& load) {
@@ -217,7 +252,7 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
     }
     selection = select_tokens(options, all, seed, normaliser);
   }
-  forward_backward(run, [&](size_t first, const std::vector<int64_t>& offsets,
+  const auto gradient = [&](size_t first, const std::vector<int64_t>& offsets,
                             std::span<const float> logp, std::span<const float> entropy,
                             std::vector<float>& dlogp, std::vector<float>& dentropy) {
     const std::vector<double> p(logp.begin(), logp.end()), h(entropy.begin(), entropy.end());
@@ -251,7 +286,8 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
         if (with_entropy) dentropy[begin + t] = static_cast<float>(result.grad_entropy[i][t]);
       }
     }
-  });
+  };
+  forward_backward(run, gradient, [&] { step = {}; });
   step.gradient_norm = finish_step(lr, step.load);
   if (progress) progress(static_cast<int64_t>(rows.size()), static_cast<int64_t>(rows.size()));
   return step;
@@ -281,7 +317,7 @@ Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequenc
           }
         }
       },
-      predict);
+      [&] { step.loss = 0; }, predict);
   step.predict_loss = predict_loss_ / static_cast<double>(tokens_of(sequences));
   step.gradient_norm = finish_step(lr, step.load);
   return step;

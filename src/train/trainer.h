@@ -1,5 +1,9 @@
 // What pretraining, SFT and RL share: a model, its optimizer, forward and backward over packed
 // micro-batches.
+//
+// Where the device has no memory for a micro-batch, the pass begins again with micro-batches of
+// half its tokens, and these stay so small: a step's gradient does not depend on the cuts but for
+// rounding. A warning says so. Down to one sequence; one alone that has no room is a RunError.
 #pragma once
 
 #include <functional>
@@ -23,14 +27,11 @@ struct BalanceOptions {
 };
 void describe(OptionVisitor& v, BalanceOptions& o);
 
-// Which activations the backward pass computes again: none, or all but the inputs of the layers.
-enum class Recompute { automatic, none, layers };
-
 struct TrainerOptions {
   int64_t micro_batch_tokens = 16384;
   double temperature = 1.0;  // the policy is softmax(logits / temperature)
   BalanceOptions balance;
-  bool recompute_layers = false;
+  Recompute recompute = Recompute::none;
   // A group's prompt is computed once a micro-batch, where the model can (shares_prefixes).
   bool share_prompts = true;
 };
@@ -49,8 +50,7 @@ class Trainer {
   struct TokenStats {
     std::vector<std::vector<double>> logp, entropy;
   };
-  TokenStats token_stats(const Transformer& model,
-                         std::span<const TrainingSequence> sequences) const;
+  TokenStats token_stats(const Transformer& model, std::span<const TrainingSequence> sequences);
 
   // What one completion needs beside its tokens; see ObjectiveRow.
   struct PolicyRow {
@@ -85,18 +85,29 @@ class Trainer {
   LikelihoodStep likelihood_step(std::span<const TrainingSequence> sequences,
                                  std::span<const std::vector<uint8_t>> masks, double lr);
 
+  // Tokens of a micro-batch at most: the option, or less once memory was short. Another cut rounds
+  // differently, so a checkpoint keeps it.
+  int64_t micro_batch_tokens() const { return options_.micro_batch_tokens; }
+  void set_micro_batch_tokens(int64_t tokens) { options_.micro_batch_tokens = tokens; }
+
   Transformer& model() { return model_; }
   Optimizer& optimizer() { return optimizer_; }
   const Optimizer& optimizer() const { return optimizer_; }
 
  private:
+  // Calls run(first, part) for the parts that the sequences are cut into. Where memory runs out,
+  // `forget` shall drop what all parts so far left, and they are cut and run again.
+  using Run = std::function<void(size_t first, std::span<const TrainingSequence> part)>;
+  void each_micro_batch(std::span<const TrainingSequence> sequences, bool share_prompts,
+                        const Run& run, const std::function<void()>& forget);
   // Calls `gradient` with each micro-batch's log-probabilities and entropies (host, [M]); it fills
-  // in their gradients (dentropy may stay empty); then runs the backward pass.
+  // in their gradients (dentropy may stay empty); then runs the backward pass. `forget` drops what
+  // `gradient` has added up, which is called from the first completion on again.
   using Gradient = std::function<void(size_t first, const std::vector<int64_t>& offsets,
                                       std::span<const float> logp, std::span<const float> entropy,
                                       std::vector<float>& dlogp, std::vector<float>& dentropy)>;
   void forward_backward(std::span<const TrainingSequence> sequences, const Gradient& gradient,
-                        bool predict_ahead = false);
+                        const std::function<void()>& forget, bool predict_ahead = false);
   // The optimizer's step, and the routers' biases. Returns the norm of the gradient.
   double finish_step(double lr, ExpertLoad& load);
 

@@ -124,4 +124,27 @@ TEST_CASE("a shape that fits no model is refused by its key") {
              ContainsSubstring("num_key_value_heads 2"));
 }
 
+TEST_CASE("DeepSeek-V3 has 671 billion parameters, of which a token uses 37") {
+  const Json config = Json::parse(R"({"model_type": "deepseek_v3", "vocab_size": 129280,
+      "hidden_size": 7168, "intermediate_size": 18432, "moe_intermediate_size": 2048,
+      "num_hidden_layers": 61, "num_attention_heads": 128, "num_key_value_heads": 128,
+      "n_shared_experts": 1, "n_routed_experts": 256, "num_experts_per_tok": 8,
+      "first_k_dense_replace": 3, "moe_layer_freq": 1, "n_group": 8, "topk_group": 4,
+      "topk_method": "noaux_tc", "scoring_func": "sigmoid", "norm_topk_prob": true,
+      "routed_scaling_factor": 2.5, "q_lora_rank": 1536, "kv_lora_rank": 512,
+      "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "hidden_act": "silu",
+      "max_position_embeddings": 163840, "rms_norm_eps": 1e-6, "rope_theta": 10000,
+      "tie_word_embeddings": false})");
+  const ModelConfig c = model_config_of(config, "DeepSeek-V3");
+  // By hand: matrices, norms and the routers' selection biases, without the prediction module.
+  const int64_t attention = 7168 * 1536 + 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 +
+                            512 * 128 * 256 + 128 * 128 * 7168 + 2 * 7168;
+  const int64_t expert = 3 * 7168 * 2048, router = 256 * 7168 + 256;
+  const int64_t rest = 61 * attention + 3 * 3 * 7168 * 18432 + 2 * 129280 * 7168 + 7168;
+  REQUIRE(rest + 58 * (257 * expert + router) == 671'026'419'200);
+  CHECK(c.parameter_count() == 671'026'419'200);
+  CHECK(c.active_parameter_count() == rest + 58 * (9 * expert + router));
+  CHECK(c.active_parameter_count() / 1'000'000'000 == 37);
+}
+
 }  // namespace hone

@@ -179,19 +179,20 @@ TEST_CASE("adapters of latent attention learn through frozen experts") {
   check_slopes(*model);
 }
 
-TEST_CASE("layers that run again give every adapter the same gradient") {
-  at::Tensor gradients[2];
-  for (const bool again : {false, true}) {
+TEST_CASE("layers that run again, or their norms and gates, give every adapter the same gradient") {
+  std::vector<at::Tensor> gradients;
+  for (const Recompute again : {Recompute::none, Recompute::selective, Recompute::layers}) {
     const auto model = adapted();
     ForwardBatch batch = batch_of(kIds);
-    batch.recompute_layers = again;
+    batch.recompute = again;
     const at::AutoGradMode with_grad(true);
     const at::Tensor hidden = model->forward(batch);
     torch::autograd::backward({hidden}, {at::ones_like(hidden)});
-    gradients[again] = model->trained().grad();
+    gradients.push_back(model->trained().grad());
   }
   CHECK(gradients[0].norm().item<double>() > 0);
   CHECK(gradients[1].equal(gradients[0]));
+  CHECK(gradients[2].equal(gradients[0]));
 }
 
 TEST_CASE("merged weights compute what the adapters did, in every target") {

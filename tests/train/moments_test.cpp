@@ -194,4 +194,58 @@ TEST_CASE("the state takes the bytes that its form says") {
   CHECK(moment_bytes(MomentForm::int8, 1 << 20) == (1 << 20) * 65 / 32);  // 2.03 a parameter
 }
 
+TEST_CASE("moments that travel piece by piece are rounded as those that stay") {
+  const int64_t n = 5 * Moments::kBlock + 32, piece_of = 2 * Moments::kBlock;
+  const Moments::Piece drawn_piece = drawn(n);
+  for (const MomentForm form : {MomentForm::float32, MomentForm::bfloat16, MomentForm::int8}) {
+    INFO("form " << static_cast<int>(form));
+    Moments stay(form, at::zeros({n})), travel(form, at::zeros({n}));
+    for (int64_t at = 0; at < n; at += piece_of) {
+      const int64_t size = std::min(piece_of, n - at);
+      const auto update = [&](Moments& moments, int64_t begin) {
+        const Moments::Piece piece = moments.load(begin, size);
+        at::Tensor first = piece.first, second = piece.second;
+        first.add_(drawn_piece.first.narrow(0, at, size));
+        second.add_(drawn_piece.second.narrow(0, at, size));
+        moments.store(piece, begin, make_key(7, static_cast<uint64_t>(at)));
+      };
+      update(stay, at);
+      Moments copy = travel.copy_to(at::kCPU, at, size);
+      update(copy, 0);
+      travel.take_back(copy, at);
+    }
+    for (size_t i = 0; i < stay.state().size(); ++i) {
+      CHECK(travel.state()[i].second.equal(stay.state()[i].second));
+    }
+    CHECK(largest(travel.load(0, n).first) > 0);
+  }
+}
+
+TEST_CASE("on a GPU moments in the host's memory give the weights that they give on the device") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  const int64_t n = (int64_t{1} << 24) * 2 + 1000;  // three pieces
+  for (const MomentForm form : {MomentForm::float32, MomentForm::bfloat16, MomentForm::int8}) {
+    INFO("form " << static_cast<int>(form));
+    at::Tensor weights[2], first[2];
+    for (const bool offload : {false, true}) {
+      WeightArena arena;
+      arena.add_matrix({{"w", {n / 8}}}, 8);
+      arena.allocate(at::kCUDA, at::kBFloat16, true);
+      OptimizerOptions options = with(form);
+      options.offload = offload;
+      Optimizer optimizer(options, arena);
+      at::manual_seed(5);
+      for (int step = 0; step < 3; ++step) {
+        arena.grad().copy_(at::randn({arena.numel()}));
+        optimizer.step(1e-2);
+      }
+      weights[offload] = arena.value().cpu();
+      first[offload] = optimizer.state().front().second.cpu();
+    }
+    CHECK(weights[1].equal(weights[0]));
+    CHECK(first[1].equal(first[0]));
+    CHECK(largest(weights[1].to(at::kFloat)) > 0);
+  }
+}
+
 }  // namespace hone

@@ -10,6 +10,7 @@
 //     s + selection bias are chosen; weights are s
 // With groups only experts of the best groups are chosen from; a group is as good as its best
 // expert, or as the sum of its two best (sigmoid).
+// A batch may bring the choices along (ForwardBatch::replay); the router then weighs those.
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -68,10 +69,8 @@ void largest(const double* values, int64_t n, int64_t count, std::vector<int64_t
   out.resize(static_cast<size_t>(count));
 }
 
-// One token's choice; z, bias (or null): [E]; ids, weights: [k].
-void route_row(const float* z, const float* bias, const ExpertOptions& o, int64_t* ids,
-               float* weights) {
-  const auto n = static_cast<size_t>(o.count);
+// One token's scores; z: [E].
+std::vector<double> scores_of_row(const float* z, const ExpertOptions& o) {
   std::vector<double> score(z, z + o.count);
   if (o.router == Router::sigmoid) {
     for (double& s : score) s = 1 / (1 + std::exp(-s));
@@ -81,8 +80,14 @@ void route_row(const float* z, const float* bias, const ExpertOptions& o, int64_
     for (double& s : score) total += s = std::exp(s - best);
     for (double& s : score) s /= total;
   }
+  return score;
+}
+
+// One token's choice; bias (or null): [E]; ids: [k].
+void choose_row(const std::vector<double>& score, const float* bias, const ExpertOptions& o,
+                int64_t* ids) {
   std::vector<double> choice = score;
-  for (size_t e = 0; bias && e < n; ++e) choice[e] += bias[e];
+  for (size_t e = 0; bias && e < choice.size(); ++e) choice[e] += bias[e];
   std::vector<int64_t> chosen;
   if (o.groups > 1) {
     const int64_t size = o.count / o.groups;
@@ -102,31 +107,39 @@ void route_row(const float* z, const float* bias, const ExpertOptions& o, int64_
     }
   }
   largest(choice.data(), o.count, o.per_token, chosen);
+  std::copy(chosen.begin(), chosen.end(), ids);
+}
+
+// What one token's choices weigh; ids, weights: [k].
+void weigh_row(const std::vector<double>& score, const ExpertOptions& o, const int64_t* ids,
+               float* weights) {
   std::vector<double> weight;
-  for (const int64_t e : chosen) weight.push_back(score[static_cast<size_t>(e)]);
+  for (int64_t k = 0; k < o.per_token; ++k) weight.push_back(score[static_cast<size_t>(ids[k])]);
   if (o.router == Router::softmax_of_chosen) {
-    for (double& w : weight) w = std::exp(w - score[static_cast<size_t>(chosen.front())]);
+    const double best = *std::max_element(weight.begin(), weight.end());
+    for (double& w : weight) w = std::exp(w - best);
   }
   double total = 1;
   if (o.normalize || o.router == Router::softmax_of_chosen) {
     total = std::accumulate(weight.begin(), weight.end(), kTiny);
   }
-  for (size_t k = 0; k < chosen.size(); ++k) {
-    ids[k] = chosen[k];
+  for (size_t k = 0; k < weight.size(); ++k) {
     weights[k] = static_cast<float>(weight[k] / total * o.scale);
   }
 }
 
-// z [T, E] -> weights [T, k] of the choices, which it makes and writes to ids [T, k].
+// z [T, E] -> weights [T, k] of the choices, ids [T, k]; it makes them unless they are `given`.
 struct RouteCpu : torch::autograd::Function<RouteCpu> {
   static Tensor forward(AutogradContext* ctx, const Tensor& z, const Parameter* bias,
-                        const ExpertOptions* options, const Tensor& ids) {
+                        const ExpertOptions* options, const Tensor& ids, bool given) {
     const int64_t t = z.size(0), k = options->per_token;
     Tensor weights = at::empty({t, k}, z.options());
     const float* b = bias ? bias->value.const_data_ptr<float>() : nullptr;
     for (int64_t i = 0; i < t; ++i) {
-      route_row(z.const_data_ptr<float>() + i * options->count, b, *options,
-                ids.data_ptr<int64_t>() + i * k, weights.data_ptr<float>() + i * k);
+      int64_t* chosen = ids.data_ptr<int64_t>() + i * k;
+      const auto score = scores_of_row(z.const_data_ptr<float>() + i * options->count, *options);
+      if (!given) choose_row(score, b, *options, chosen);
+      weigh_row(score, *options, chosen, weights.data_ptr<float>() + i * k);
     }
     ctx->save_for_backward({z, ids});
     ctx->saved_data["options"] = reinterpret_cast<int64_t>(options);
@@ -140,7 +153,8 @@ struct RouteCpu : torch::autograd::Function<RouteCpu> {
     Tensor z = saved[0].detach();
     z.set_requires_grad(true);
     const Tensor weights = weights_of(z, saved[1], *options);
-    return {torch::autograd::grad({weights}, {z}, {dy[0]})[0], Tensor(), Tensor(), Tensor()};
+    return {torch::autograd::grad({weights}, {z}, {dy[0]})[0], Tensor(), Tensor(), Tensor(),
+            Tensor()};
   }
 };
 
@@ -284,11 +298,13 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
   const int64_t t = x.size(0), k = o.per_token;
   const Tensor z = RouterScores::apply(x, w.router);
   Tensor ids, weights;  // [T, k]
+  const bool given = batch.replay.defined() && w.number >= 0;
+  if (given) ids = batch.replay.select(1, w.number).to(at::kLong);
   if (x.is_cpu()) {
-    ids = at::empty({t, k}, at::kLong);
-    weights = RouteCpu::apply(z, w.selection, &o, ids);
+    if (!given) ids = at::empty({t, k}, at::kLong);
+    weights = RouteCpu::apply(z, w.selection, &o, ids, given);
   } else {
-    ids = choose(z, w.selection, o);
+    if (!given) ids = choose(z, w.selection, o);
     weights = weights_of(z, ids, o).to(x.scalar_type());
   }
   if (batch.routes.defined() && w.number >= 0) batch.routes.select(1, w.number).copy_(ids);

@@ -43,17 +43,34 @@ Tensor to_device(const std::vector<float>& values, at::Device device) {
   return t.to(device);
 }
 
+// The batch of one forward pass, with the experts to take where the sequences say.
+PackedBatch packed(const Transformer& model, std::span<const TrainingSequence> sequences,
+                   bool share_prompts) {
+  PackedBatch batch = pack(sequences, model.device(), share_prompts);
+  if (!sequences.front().routes.empty()) {
+    batch.forward.replay = pack_routes(sequences, batch, model.config()).to(model.device());
+  }
+  return batch;
+}
+
 }  // namespace
 
 Trainer::TokenStats Trainer::token_stats(const Transformer& model,
-                                         std::span<const TrainingSequence> sequences) const {
+                                         std::span<const TrainingSequence> sequences,
+                                         bool with_routes) const {
   const at::NoGradGuard no_grad;
   TokenStats result;
   const std::vector<size_t> cuts =
       cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_);
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
-    const PackedBatch batch =
-        pack(sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]), model.device(), share_prompts_);
+    const auto part = sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]);
+    PackedBatch batch = packed(model, part, share_prompts_);
+    if (with_routes) {
+      batch.forward.routes =
+          at::empty({batch.forward.tokens.size(0), model.config().sparse_layers(),
+                     model.config().experts.per_token},
+                    at::TensorOptions(at::kShort).device(model.device()));
+    }
     const Tensor hidden = model.forward(batch.forward).index_select(0, batch.hidden_rows);
     const ops::LogProbs out = model.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
     const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
@@ -61,6 +78,11 @@ Trainer::TokenStats Trainer::token_stats(const Transformer& model,
       const int64_t begin = batch.offsets[i], end = batch.offsets[i + 1];
       result.logp.emplace_back(logp.begin() + begin, logp.begin() + end);
       result.entropy.emplace_back(entropy.begin() + begin, entropy.begin() + end);
+    }
+    if (!with_routes) continue;
+    const Tensor routes = batch.forward.routes.cpu();
+    for (size_t i = 0; i < part.size(); ++i) {
+      result.routes.push_back(unpack_routes(routes, part[i], batch.places[i]));
     }
   }
   return result;
@@ -108,7 +130,7 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
   balance_ = predict_loss_ = 0;
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
     const auto part = sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]);
-    PackedBatch batch = pack(part, model_.device(), share_prompts_ && !predict);
+    PackedBatch batch = packed(model_, part, share_prompts_ && !predict);
     RoutingRecord routing;
     if (experts) batch.forward.routing = &routing;
     batch.forward.recompute_layers = options_.recompute_layers;

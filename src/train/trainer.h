@@ -15,6 +15,12 @@
 
 namespace hone {
 
+// Which choice of experts the updates of an RL step take: the routers' own; R2 (vanilla routing
+// replay, arXiv 2507.18071): that of the trainer's pass under the weights that sampled; R3 (rollout
+// routing replay, arXiv 2510.11370): the sampler's, which the old log-probabilities take too.
+// Weights of experts are the current router's in any case. A reference model chooses for itself.
+enum class RouterReplay { none, r2, r3 };
+
 // For models with experts or prediction modules.
 struct BalanceOptions {
   double coef = 0;          // of the sequence-wise balance loss
@@ -48,9 +54,10 @@ class Trainer {
   // Of every completion token under `model`, without gradients: [N][n].
   struct TokenStats {
     std::vector<std::vector<double>> logp, entropy;
+    std::vector<std::vector<int16_t>> routes;  // [N], as TrainingSequence has them; if asked for
   };
-  TokenStats token_stats(const Transformer& model,
-                         std::span<const TrainingSequence> sequences) const;
+  TokenStats token_stats(const Transformer& model, std::span<const TrainingSequence> sequences,
+                         bool with_routes = false) const;
 
   // What one completion needs beside its tokens; see ObjectiveRow.
   struct PolicyRow {

@@ -98,11 +98,11 @@ UpdateResult update(RlStage& s, const Rollout& r, std::optional<double> sampler_
       }
       result.stats.merge(step.stats);
       result.gradient_norm += step.gradient_norm;
-      result.load = step.load;
       ++updates;
       kill_point("update");
     }
   }
+  result.load = s.trainer.end_step();
   result.gradient_norm /= static_cast<double>(std::max<int64_t>(updates, 1));
   result.loss = result.stats.loss / static_cast<double>(std::max<int64_t>(updates, 1));
   if (s.model->exact() && result.sampler_difference.value_or(0) != 0) {

@@ -91,11 +91,6 @@ RlStage::RlStage(StageContext& c)
       sampling(options.sampling),
       checkpoints(c.directory + "/checkpoints", options.checkpoint.keep),
       diagnosis_(diagnosis_names(options)) {
-  if (options.router_replay != RouterReplay::none && model->config().sparse_layers() == 0) {
-    throw UserError(cat("stage '", options.name,
-                        "': router_replay: the model has no experts whose choice could be taken "
-                        "again; leave router_replay at none"));
-  }
   sampling.record_routing = options.router_replay == RouterReplay::r3;
   controllers = initial_controllers(options.objective);
   if (!problems->report().empty()) context.display.note(problems->report());
@@ -124,7 +119,7 @@ void RlStage::resume_or_begin() {
   best_step = state.at("best_step").get<int64_t>();
   controllers = controllers_from_json(state.at("controllers"));
   selector.set_state(state.at("selection"));
-  replay_diagnosis();
+  replay_diagnosis(context, diagnosis_);
   context.display.note(cat("going on after step ", step, " of ", options.steps));
 }
 

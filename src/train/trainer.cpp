@@ -126,8 +126,8 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
   const std::vector<size_t> cuts =
       cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts_ && !predict);
   std::vector<float> dlogp, dentropy;
-  expert_counts_.clear();
-  balance_ = predict_loss_ = 0;
+  predict_loss_ = 0;
+  ++updates_;
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
     const auto part = sequences.subspan(cuts[c], cuts[c + 1] - cuts[c]);
     PackedBatch batch = packed(model_, part, share_prompts_ && !predict);
@@ -171,24 +171,59 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
   }
 }
 
-double Trainer::finish_step(double lr, ExpertLoad& load) {
-  const double norm = optimizer_.step(lr);
-  if (expert_counts_.empty()) return norm;
+namespace {
+
+// The numbers of the model's layers with experts, as a routing record has them.
+std::vector<int64_t> layers_with_experts(const ModelConfig& config) {
+  std::vector<int64_t> layers;
+  for (int64_t layer = 0; layer < config.layers + config.predict_layers; ++layer) {
+    if (layer >= config.layers || config.is_sparse(layer)) layers.push_back(layer);
+  }
+  return layers;
+}
+
+// Entropy of the choices over that of an even spread.
+double evenness(const Tensor& counts) {
+  const Tensor p = counts.to(at::kDouble) / counts.sum();
+  return -at::xlogy(p, p).sum().item<double>() / std::log(static_cast<double>(p.numel()));
+}
+
+}  // namespace
+
+ExpertLoad Trainer::end_step() {
+  ExpertLoad load;
+  if (expert_counts_.empty()) return load;
+  const Tensor all = at::stack(expert_counts_).cpu();
   const std::vector<Parameter*> biases = model_.selection_biases();
+  const std::vector<int64_t> layers = layers_with_experts(model_.config());
   load.least = INFINITY;
-  for (size_t i = 0; i < expert_counts_.size(); ++i) {
-    const Tensor counts = expert_counts_[i].to(at::kFloat);
-    const Tensor share = counts / counts.mean();
-    load.most = std::max(load.most, share.max().item<double>());
+  load.entropy = 1;
+  for (int64_t i = 0; i < all.size(0); ++i) {
+    const Tensor counts = all.select(0, i);
+    const int64_t* p = counts.const_data_ptr<int64_t>();
+    load.choices.emplace(layers[static_cast<size_t>(i)],
+                         std::vector<int64_t>(p, p + counts.numel()));
+    const Tensor share = counts.to(at::kFloat) / counts.to(at::kFloat).mean();
+    const double most = share.max().item<double>();
+    if (most > load.most) {
+      load.most = most;
+      load.layer = layers[static_cast<size_t>(i)];
+      load.share = most * static_cast<double>(model_.config().experts.per_token) /
+                   static_cast<double>(counts.numel());
+    }
     load.least = std::min(load.least, share.min().item<double>());
+    load.entropy = std::min(load.entropy, evenness(counts));
     // DeepSeek-V3, section 2.1.2: the overloaded become less likely, the others more.
-    if (options_.balance.bias_speed > 0 && i < biases.size()) {
-      Tensor bias = biases[i]->value;
-      bias.add_(at::sign(1 - share), options_.balance.bias_speed);
+    if (options_.balance.bias_speed > 0 && static_cast<size_t>(i) < biases.size()) {
+      Tensor bias = biases[static_cast<size_t>(i)]->value;
+      bias.add_(at::sign(1 - share).to(bias.device()), options_.balance.bias_speed);
     }
   }
-  load.balance = balance_ / static_cast<double>(expert_counts_.size());
-  return norm;
+  load.balance = balance_ / static_cast<double>(all.size(0) * updates_);
+  expert_counts_.clear();
+  balance_ = 0;
+  updates_ = 0;
+  return load;
 }
 
 namespace {
@@ -274,7 +309,7 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
       }
     }
   });
-  step.gradient_norm = finish_step(lr, step.load);
+  step.gradient_norm = optimizer_.step(lr);
   if (progress) progress(static_cast<int64_t>(rows.size()), static_cast<int64_t>(rows.size()));
   return step;
 }
@@ -305,7 +340,8 @@ Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequenc
       },
       predict);
   step.predict_loss = predict_loss_ / static_cast<double>(tokens_of(sequences));
-  step.gradient_norm = finish_step(lr, step.load);
+  step.gradient_norm = optimizer_.step(lr);
+  step.load = end_step();
   return step;
 }
 

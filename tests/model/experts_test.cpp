@@ -188,7 +188,7 @@ Pass run(Layer& layer, const Tensor& input, const Tensor& dy, const Tensor& repl
 
 // Other experts for every token than chance would have the router choose.
 Tensor random_ids(int64_t tokens, int64_t count, int64_t per_token) {
-  return at::rand({tokens, count}).argsort(1).narrow(1, 0, per_token).contiguous();
+  return at::rand({tokens, count}).argsort(1, false).narrow(1, 0, per_token).contiguous();
 }
 
 }  // namespace

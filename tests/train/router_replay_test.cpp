@@ -115,6 +115,9 @@ TEST_CASE("an update with replayed experts has one gradient however it is cut or
       rows[i].group = static_cast<int64_t>(data.prompt_of[i]);
     }
     trainer.policy_step(replay ? given : sequences, rows, preset_options("grpo"), 0.0);
+    // The choices counted are those taken.
+    const ExpertLoad load = trainer.end_step();
+    REQUIRE(load.choices.size() == 2);
     return trainer.optimizer().state().front().second.clone();
   };
   const at::Tensor whole = gradient(1 << 20, true, false);

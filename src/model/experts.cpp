@@ -19,6 +19,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "model/expert_rows.h"
 #include "model/matmul.h"
 #include "model/ops.h"
 
@@ -177,7 +178,7 @@ Tensor choose(const Tensor& z, const Parameter* bias, const ExpertOptions& o) {
 // Rows sorted by expert, as the experts' products read them.
 struct Dispatch {
   Tensor token;                      // [R] token of each row, R = T k
-  Tensor place;                      // [R] row of each choice (token, k)
+  Tensor place;                      // [T, k] row of each choice
   Tensor counts;                     // [E] rows of each expert
   Tensor ends;                       // [E] int32: where each expert's rows end; CUDA
   std::vector<int64_t> host_counts;  // counts, where the products need them: CPU, float32
@@ -187,9 +188,12 @@ Dispatch dispatch(const Tensor& ids, int64_t count, bool on_host) {
   Dispatch d;
   const int64_t k = ids.size(1);
   const Tensor flat = ids.view({-1});
-  const Tensor order = flat.argsort(/*stable=*/true, 0, false);
+  // Narrow keys: the GPU sorts by a few bits at a time.
+  const Tensor order = flat.to(at::kShort).argsort(/*stable=*/true, 0, false);
   d.token = at::floor_divide(order, k);
-  d.place = at::empty_like(order).scatter_(0, order, at::arange(order.numel(), order.options()));
+  d.place = at::empty_like(order)
+                .scatter_(0, order, at::arange(order.numel(), order.options()))
+                .view_as(ids);
   d.counts = at::zeros({count}, flat.options()).scatter_add_(0, flat, at::ones_like(flat));
   if (on_host) {
     const Tensor host = d.counts.cpu();
@@ -237,6 +241,7 @@ struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
         *c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["dispatch"].toCapsule())->held;
     if (d.ends.defined()) {
       if (w.grad.defined()) {
+        // An expert without rows gets zeros on Hopper (not on Blackwell: pytorch issue 172439).
         Tensor grad = stacked(w.grad, w);
         grad.add_(at::_grouped_mm(g.t(), x, d.ends));
       }
@@ -305,7 +310,7 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
     weights = RouteCpu::apply(z, w.selection, &o, ids, given);
   } else {
     if (!given) ids = choose(z, w.selection, o);
-    weights = weights_of(z, ids, o).to(x.scalar_type());
+    weights = weights_of(z, ids, o);
   }
   if (batch.routes.defined() && w.number >= 0) batch.routes.select(1, w.number).copy_(ids);
   const bool grouped = has_grouped_experts(config, x.scalar_type());
@@ -319,17 +324,9 @@ Tensor experts(const Tensor& x, const ExpertWeights& w, const ModelConfig& confi
     Tensor& sum = batch.routing->balance;
     sum = sum.defined() ? sum + balance : balance;
   }
-  const Tensor rows = x.index_select(0, plan->token);  // [R, C]
+  const Tensor rows = gather_rows(x, plan->token, plan->place);
   const Tensor mixed = gated(ExpertProduct::apply(rows, w.gate_up, plan), config.activation);
-  const Tensor out = ExpertProduct::apply(mixed, w.down, plan)
-                         .index_select(0, plan->place)
-                         .view({t, k, x.size(1)});
-  Tensor sum;
-  for (int64_t i = 0; i < k; ++i) {
-    const Tensor part = out.select(1, i) * weights.select(1, i).unsqueeze(1);
-    sum = i == 0 ? part : sum + part;
-  }
-  return sum;
+  return sum_rows(ExpertProduct::apply(mixed, w.down, plan), weights, plan->place);
 }
 
 }  // namespace hone::ops

@@ -1,26 +1,13 @@
-#include <cuda_bf16.h>
-
 #include <type_traits>
 
 #include "kernels/cuda_expert_rows.h"
+#include "kernels/packs.cuh"
 
 namespace hone::kernels::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xFFFFFFFFu;
 constexpr int kThreads = 128;  // a thread block takes a row or a token
-
-__device__ float to_float(float x) { return x; }
-__device__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ void store(float* p, float x) { *p = x; }
-__device__ void store(__nv_bfloat16* p, float x) { *p = __float2bfloat16_rn(x); }
-
-// kSize elements that are loaded at once: 16 bytes where the width is a multiple of that, else one.
-template <class T, int kSize>
-struct alignas(kSize * sizeof(T)) Pack {
-  T v[kSize];
-};
 
 template <class T, int kSize>
 __global__ void __launch_bounds__(kThreads)
@@ -51,7 +38,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     P out;
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) store(&out.v[e], sum[e]);
+    for (int e = 0; e < kSize; ++e) out.v[e] = from_float<T>(sum[e]);
     to[i] = out;
   }
 }
@@ -77,13 +64,11 @@ __global__ void __launch_bounds__(kThreads)
       for (int e = 0; e < kSize; ++e) {
         const float f = to_float(g.v[e]);
         dot = __fmaf_rn(f, to_float(r.v[e]), dot);
-        store(&out.v[e], __fmul_rn(w, f));
+        out.v[e] = from_float<T>(__fmul_rn(w, f));
       }
       to[i] = out;
     }
-    for (int step = 16; step > 0; step /= 2) {
-      dot = __fadd_rn(dot, __shfl_xor_sync(kAll, dot, step));
-    }
+    dot = warp_sum(dot);
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = dot;
     __syncthreads();
     if (threadIdx.x == 0) {

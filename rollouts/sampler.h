@@ -22,7 +22,7 @@ struct SamplingOptions {
   std::vector<std::string> stop;
   std::vector<int64_t> stop_ids;
   bool longest_first = false;   // the order in which sequences start: by limit, then by prompt
-  bool record_routing = false;  // Completion::routes; no key of a recipe
+  bool record_routing = false;  // Completion::routes; on with router_replay: r3
 };
 
 inline void describe(OptionVisitor& v, SamplingOptions& o) {

@@ -271,12 +271,6 @@ Tensor attention_cpu(const Tensor& qkv, const ForwardBatch& batch, int64_t layer
       .reshape({t, shape.heads * d});
 }
 
-Tensor rotate_halves(const Tensor& x, const Tensor& cos, const Tensor& sin) {  // x [T, H, D]
-  const int64_t half = x.size(2) / 2;
-  const Tensor a = x.narrow(2, 0, half).to(at::kFloat), b = x.narrow(2, half, half).to(at::kFloat);
-  return at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(x.scalar_type());
-}
-
 // q [T, H, D], keys and values [S * L, G, .] as the plan's key_rows list them -> [T, H, .]
 Tensor padded_attention(const Tensor& q, const Tensor& keys, const Tensor& values,
                         AttentionPlan& plan, double scale, int64_t window) {
@@ -330,10 +324,10 @@ Tensor rotate(const Tensor& x, const ForwardBatch& batch, int64_t heads, const R
   const int64_t t = x.size(0), d = x.size(1) / heads;
   const Tensor halves =
       interleaved ? x.view({t, heads, d / 2, 2}).transpose(2, 3).reshape({t, heads * d}) : x;
-  if (x.is_cpu()) return Rotate::apply(halves, &batch, heads, &rope);
-  const Tensor cos = rope.cos.index_select(0, batch.positions).unsqueeze(1);  // [T, 1, D / 2]
-  const Tensor sin = rope.sin.index_select(0, batch.positions).unsqueeze(1);
-  return rotate_halves(halves.view({t, heads, d}), cos, sin).view({t, heads * d});
+#ifdef HONE_WITH_CUDA
+  if (x.is_cuda()) return cuda::rotate(halves, batch, heads, rope);
+#endif
+  return Rotate::apply(halves, &batch, heads, &rope);
 }
 
 #ifdef HONE_WITH_CUDA

@@ -276,6 +276,45 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
   }
 };
 
+// Rotation by itself: heads of queries alone.
+struct Rotate : torch::autograd::Function<Rotate> {
+  using Context = torch::autograd::AutogradContext;
+  using Variables = torch::autograd::variable_list;
+
+  static k::HeadShape heads_of(const Tensor& x, int64_t heads) {
+    return {static_cast<int32_t>(heads), 0, static_cast<int32_t>(x.size(1) / heads), 1, 0};
+  }
+  static Tensor forward(Context* ctx, const Tensor& x, const ForwardBatch* batch, int64_t heads,
+                        const RopeTable* rope) {
+    const Tensor from = x.contiguous(), to = at::empty_like(from);
+    k::RotateHeads call{from.const_data_ptr(),
+                        to.data_ptr(),
+                        batch->positions.const_data_ptr<int64_t>(),
+                        nullptr,
+                        nullptr,
+                        heads_of(x, heads)};
+    set_rope(call, rope);
+    k::rotate_heads(type_of(to), call, to.size(0), stream());
+    ctx->saved_data["batch"] = reinterpret_cast<int64_t>(batch);
+    ctx->saved_data["rope"] = reinterpret_cast<int64_t>(rope);
+    ctx->saved_data["heads"] = heads;
+    return to;
+  }
+  static Variables backward(Context* ctx, Variables dy) {
+    const auto* batch = reinterpret_cast<const ForwardBatch*>(ctx->saved_data["batch"].toInt());
+    const auto* rope = reinterpret_cast<const RopeTable*>(ctx->saved_data["rope"].toInt());
+    const Tensor d = dy[0].contiguous(), dx = at::empty_like(d);
+    k::HeadGradients call{};
+    call.dq = d.const_data_ptr();
+    call.dqkv = dx.data_ptr();
+    call.positions = batch->positions.const_data_ptr<int64_t>();
+    call.shape = heads_of(d, ctx->saved_data["heads"].toInt());
+    set_rope(call, rope);
+    k::head_gradients(type_of(dx), call, dx.size(0), stream());
+    return {dx, Tensor(), Tensor(), Tensor()};
+  }
+};
+
 }  // namespace
 
 k::Type type_of(const Tensor& x) {
@@ -396,6 +435,11 @@ Tensor load_latents(const Tensor& slots, int64_t rank, const ForwardBatch& batch
   k::load_latents(type_of(cache), latent_shape(1, rank, cache, 1), cache.const_data_ptr(),
                   from.const_data_ptr<int64_t>(), out.data_ptr(), slots.size(0), stream());
   return out;
+}
+
+Tensor rotate(const Tensor& x, const ForwardBatch& batch, int64_t heads, const RopeTable& rope) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  return Rotate::apply(x, &batch, heads, &rope);
 }
 
 Tensor training_attention(const Tensor& qkv, const ForwardBatch& batch, const AttentionShape& shape,

@@ -52,6 +52,9 @@ at::Tensor decode_latents(const at::Tensor& q, int64_t rank, const ForwardBatch&
 // The cache's latents at slots [N] -> [N, 1, W].
 at::Tensor load_latents(const at::Tensor& slots, int64_t rank, const ForwardBatch& batch,
                         int64_t layer);
+// See ops::rotate; pairs (i, i + D / 2).
+at::Tensor rotate(const at::Tensor& x, const ForwardBatch& batch, int64_t heads,
+                  const RopeTable& rope);
 // Attention inside a training batch, with a gradient; bf16. `shape.exact`: in the sampler's order
 // of operations. REQUIRES: has_flash_attention.
 at::Tensor training_attention(const at::Tensor& qkv, const ForwardBatch& batch,

@@ -10,6 +10,7 @@
 //     s + selection bias are chosen; weights are s
 // With groups only experts of the best groups are chosen from; a group is as good as its best
 // expert, or as the sum of its two best (sigmoid).
+// A batch may bring the choices along (ForwardBatch::replay); the router then weighs those.
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -18,6 +19,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "model/expert_rows.h"
 #include "model/matmul.h"
 #include "model/ops.h"
 
@@ -75,10 +77,8 @@ void largest(const double* values, int64_t n, int64_t count, std::vector<int64_t
   out.resize(static_cast<size_t>(count));
 }
 
-// One token's choice; z, bias (or null): [E]; ids, weights: [k].
-void route_row(const float* z, const float* bias, const ExpertOptions& o, int64_t* ids,
-               float* weights) {
-  const auto n = static_cast<size_t>(o.count);
+// One token's scores; z: [E].
+std::vector<double> scores_of_row(const float* z, const ExpertOptions& o) {
   std::vector<double> score(z, z + o.count);
   if (o.router == Router::sigmoid) {
     for (double& s : score) s = 1 / (1 + std::exp(-s));
@@ -88,8 +88,14 @@ void route_row(const float* z, const float* bias, const ExpertOptions& o, int64_
     for (double& s : score) total += s = std::exp(s - best);
     for (double& s : score) s /= total;
   }
+  return score;
+}
+
+// One token's choice; bias (or null): [E]; ids: [k].
+void choose_row(const std::vector<double>& score, const float* bias, const ExpertOptions& o,
+                int64_t* ids) {
   std::vector<double> choice = score;
-  for (size_t e = 0; bias && e < n; ++e) choice[e] += bias[e];
+  for (size_t e = 0; bias && e < choice.size(); ++e) choice[e] += bias[e];
   std::vector<int64_t> chosen;
   if (o.groups > 1) {
     const int64_t size = o.count / o.groups;
@@ -109,31 +115,39 @@ void route_row(const float* z, const float* bias, const ExpertOptions& o, int64_
     }
   }
   largest(choice.data(), o.count, o.per_token, chosen);
+  std::copy(chosen.begin(), chosen.end(), ids);
+}
+
+// What one token's choices weigh; ids, weights: [k].
+void weigh_row(const std::vector<double>& score, const ExpertOptions& o, const int64_t* ids,
+               float* weights) {
   std::vector<double> weight;
-  for (const int64_t e : chosen) weight.push_back(score[static_cast<size_t>(e)]);
+  for (int64_t k = 0; k < o.per_token; ++k) weight.push_back(score[static_cast<size_t>(ids[k])]);
   if (o.router == Router::softmax_of_chosen) {
-    for (double& w : weight) w = std::exp(w - score[static_cast<size_t>(chosen.front())]);
+    const double best = *std::max_element(weight.begin(), weight.end());
+    for (double& w : weight) w = std::exp(w - best);
   }
   double total = 1;
   if (o.normalize || o.router == Router::softmax_of_chosen) {
     total = std::accumulate(weight.begin(), weight.end(), kTiny);
   }
-  for (size_t k = 0; k < chosen.size(); ++k) {
-    ids[k] = chosen[k];
+  for (size_t k = 0; k < weight.size(); ++k) {
     weights[k] = static_cast<float>(weight[k] / total * o.scale);
   }
 }
 
-// z [T, E] -> weights [T, k] of the choices, which it makes and writes to ids [T, k].
+// z [T, E] -> weights [T, k] of the choices, ids [T, k]; it makes them unless they are `given`.
 struct RouteCpu : torch::autograd::Function<RouteCpu> {
   static Tensor forward(AutogradContext* ctx, const Tensor& z, const Parameter* bias,
-                        const ExpertOptions* options, const Tensor& ids) {
+                        const ExpertOptions* options, const Tensor& ids, bool given) {
     const int64_t t = z.size(0), k = options->per_token;
     Tensor weights = at::empty({t, k}, z.options());
     const float* b = bias ? bias->value.const_data_ptr<float>() : nullptr;
     for (int64_t i = 0; i < t; ++i) {
-      route_row(z.const_data_ptr<float>() + i * options->count, b, *options,
-                ids.data_ptr<int64_t>() + i * k, weights.data_ptr<float>() + i * k);
+      int64_t* chosen = ids.data_ptr<int64_t>() + i * k;
+      const auto score = scores_of_row(z.const_data_ptr<float>() + i * options->count, *options);
+      if (!given) choose_row(score, b, *options, chosen);
+      weigh_row(score, *options, chosen, weights.data_ptr<float>() + i * k);
     }
     ctx->save_for_backward({z, ids});
     ctx->saved_data["options"] = reinterpret_cast<int64_t>(options);
@@ -147,7 +161,8 @@ struct RouteCpu : torch::autograd::Function<RouteCpu> {
     Tensor z = saved[0].detach();
     z.set_requires_grad(true);
     const Tensor weights = weights_of(z, saved[1], *options);
-    return {torch::autograd::grad({weights}, {z}, {dy[0]})[0], Tensor(), Tensor(), Tensor()};
+    return {torch::autograd::grad({weights}, {z}, {dy[0]})[0], Tensor(), Tensor(), Tensor(),
+            Tensor()};
   }
 };
 
@@ -170,7 +185,7 @@ Tensor choose(const Tensor& z, const Parameter* bias, const ExpertOptions& o) {
 // Rows sorted by expert, as the experts' products read them.
 struct Dispatch {
   Tensor token;                      // [R] token of each row, R = T k
-  Tensor place;                      // [R] row of each choice (token, k)
+  Tensor place;                      // [T, k] row of each choice
   Tensor counts;                     // [E] rows of each expert
   Tensor ends;                       // [E] int32: where each expert's rows end; CUDA
   std::vector<int64_t> host_counts;  // counts, where the products need them: CPU, float32
@@ -180,9 +195,12 @@ Dispatch dispatch(const Tensor& ids, int64_t count, bool on_host) {
   Dispatch d;
   const int64_t k = ids.size(1);
   const Tensor flat = ids.view({-1});
-  const Tensor order = flat.argsort(/*stable=*/true, 0, false);
+  // Narrow keys: the GPU sorts by a few bits at a time.
+  const Tensor order = flat.to(at::kShort).argsort(/*stable=*/true, 0, false);
   d.token = at::floor_divide(order, k);
-  d.place = at::empty_like(order).scatter_(0, order, at::arange(order.numel(), order.options()));
+  d.place = at::empty_like(order)
+                .scatter_(0, order, at::arange(order.numel(), order.options()))
+                .view_as(ids);
   d.counts = at::zeros({count}, flat.options()).scatter_add_(0, flat, at::ones_like(flat));
   if (on_host) {
     const Tensor host = d.counts.cpu();
@@ -232,6 +250,7 @@ struct ExpertProduct : torch::autograd::Function<ExpertProduct> {
         *c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["dispatch"].toCapsule())->held;
     if (d.ends.defined()) {
       if (w.grad.defined()) {
+        // An expert without rows gets zeros on Hopper (not on Blackwell: pytorch issue 172439).
         Tensor grad = stacked(w.grad, w);
         grad.add_(at::_grouped_mm(g.t(), x, d.ends));
       }
@@ -294,12 +313,14 @@ Tensor experts(const Input& input, const ExpertWeights& w, const ModelConfig& co
   const int64_t t = x.size(0), k = o.per_token;
   const Tensor z = RouterScores::apply(x, input.again, w.router);
   Tensor ids, weights;  // [T, k]
+  const bool given = batch.replay.defined() && w.number >= 0;
+  if (given) ids = batch.replay.select(1, w.number).to(at::kLong);
   if (x.is_cpu()) {
-    ids = at::empty({t, k}, at::kLong);
-    weights = RouteCpu::apply(z, w.selection, &o, ids);
+    if (!given) ids = at::empty({t, k}, at::kLong);
+    weights = RouteCpu::apply(z, w.selection, &o, ids, given);
   } else {
-    ids = choose(z, w.selection, o);
-    weights = weights_of(z, ids, o).to(x.scalar_type());
+    if (!given) ids = choose(z, w.selection, o);
+    weights = weights_of(z, ids, o);
   }
   if (batch.routes.defined() && w.number >= 0) batch.routes.select(1, w.number).copy_(ids);
   const bool grouped = has_grouped_experts(config, x.scalar_type());
@@ -313,24 +334,17 @@ Tensor experts(const Input& input, const ExpertWeights& w, const ModelConfig& co
     Tensor& sum = batch.routing->balance;
     sum = sum.defined() ? sum + balance : balance;
   }
-  const Tensor rows = x.index_select(0, plan->token);  // [R, C]
   Again rows_again;
   if (input.again) {
     rows_again = [x_again = input.again, token = plan->token] {
       return x_again().index_select(0, token);
     };
   }
+  const Tensor rows = gather_rows(x, plan->token, plan->place);
   const Input mixed = gated(ExpertProduct::apply(rows, rows_again, w.gate_up, plan),
                             config.activation, static_cast<bool>(input.again));
-  const Tensor out = ExpertProduct::apply(mixed.value, mixed.again, w.down, plan)
-                         .index_select(0, plan->place)
-                         .view({t, k, x.size(1)});
-  Tensor sum;
-  for (int64_t i = 0; i < k; ++i) {
-    const Tensor part = out.select(1, i) * weights.select(1, i).unsqueeze(1);
-    sum = i == 0 ? part : sum + part;
-  }
-  return sum;
+  return sum_rows(ExpertProduct::apply(mixed.value, mixed.again, w.down, plan), weights,
+                  plan->place);
 }
 
 }  // namespace hone::ops

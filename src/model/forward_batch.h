@@ -77,6 +77,9 @@ struct ForwardBatch {
   // [T, sparse layers, experts a token] int16, on the model's device: filled in with the experts
   // that routers choose, if defined; those of multi-token-prediction modules are left out.
   at::Tensor routes;
+  // The same, on the model's device: the experts to take in place of the routers' choice, if
+  // defined. What they weigh is still the router's, with its gradient.
+  at::Tensor replay;
 
   mutable std::shared_ptr<AttentionPlan> plan;  // made by the first layer that attends
 };

@@ -46,10 +46,12 @@ bool Diagnosis::window(const std::string& name, Window& w) const {
   return mean(0, w.first) && mean(rows_.size() - kRows, w.last);
 }
 
-bool Diagnosis::lasting(const std::string& name, double above) const {
+bool Diagnosis::lasting(const std::string& name, double above, double below) const {
   if (rows_.size() < kRows) return false;
-  return std::all_of(rows_.end() - kRows, rows_.end(),
-                     [&](const Row& row) { return value_of(row, name) > above; });
+  return std::all_of(rows_.end() - kRows, rows_.end(), [&](const Row& row) {
+    const auto found = row.find(name);
+    return found != row.end() && found->second > above && found->second <= below;
+  });
 }
 
 void Diagnosis::find(int64_t step, const char* key, const std::string& meaning,
@@ -120,7 +122,8 @@ void Diagnosis::look_at_rewards(int64_t step, const Row& row) {
 void Diagnosis::look_at_policy(int64_t step, const Row& row) {
   const double norm = value_of(row, "grad_norm", NAN);
   const bool on_policy = value_of(row, "ratio/min", 1) == 1 && value_of(row, "ratio/max", 1) == 1;
-  if (std::fabs(value_of(row, "loss", 1)) < 1e-6 && norm > 0 && on_policy) {
+  if (std::fabs(value_of(row, "loss", 1)) < 1e-6 && norm > 0 && on_policy &&
+      row.count("ratio/max")) {
     find(step, "zero_loss",
          "the loss is 0 because the ratio is 1 on the policy that sampled and advantages add up "
          "to 0; its gradient is not",
@@ -149,11 +152,15 @@ void Diagnosis::look_at_policy(int64_t step, const Row& row) {
          "objective.correction: {mode: token_truncate, high: 2} corrects for it; dtype=float32 "
          "removes it");
   }
-  if (lasting("experts/load_max", 3)) {
+  if (lasting("experts/load_max", 3) || lasting("experts/load_entropy", -1, 0.7)) {
     find(step, "expert_collapse",
-         cat("one expert gets ", number(value_of(row, "experts/load_max")),
-             " times its share of the tokens"),
-         "experts: {coef: 1e-3}, or bias_speed: 1e-3 for a router with selection bias");
+         cat("the routers collapse onto few experts: in layer ",
+             number(value_of(row, "experts/load_max_layer")), " one expert gets ",
+             percent(value_of(row, "experts/load_max_share")), " of the tokens, ",
+             number(value_of(row, "experts/load_max")), " times its share"),
+         "experts.coef: 1e-2 (the balance loss), or for a sigmoid router with selection bias "
+         "experts.bias_speed: 1e-3; ten times as much where that is set already. experts.jsonl has "
+         "every expert's load");
   }
 }
 

@@ -1,8 +1,9 @@
-// What the figures of an RL run mean and what to try, in words, each finding once. A function of
+// What the figures of a run mean and what to try, in words, each finding once. A function of
 // the rows of metrics.jsonl alone, so a report finds what the run said, and a resumed run does not
 // say it again.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -44,7 +45,8 @@ class Diagnosis {
   };
   // Of a metric; false where too few rows have it.
   bool window(const std::string& name, Window& w) const;
-  bool lasting(const std::string& name, double above) const;
+  // Whether the last rows have the metric, between these.
+  bool lasting(const std::string& name, double above, double below = INFINITY) const;
   void find(int64_t step, const char* key, const std::string& meaning, const std::string& advice);
   void look_at_rewards(int64_t step, const Row& row);
   void look_at_policy(int64_t step, const Row& row);

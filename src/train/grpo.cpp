@@ -38,25 +38,29 @@ std::optional<double> largest_difference(const std::vector<std::vector<double>>&
 
 // Old log-probabilities: those of the weights that sampled. The sampler's own where it is exact;
 // with a single update the loss needs none (the ratio is 1), a KL in the reward may; otherwise a
-// forward pass. All rows of a step have them or none. Returns the largest difference between what
-// the sampler recorded and what the trainer computes, of the completions that the first update does
-// not run anyway; nullopt where there is none to compare.
+// forward pass, which for router_replay r2 also says which experts the updates take (a single
+// update is that pass itself). All rows of a step have them or none. Returns the largest difference
+// between what the sampler recorded and what the trainer computes, of the completions that the
+// first update does not run anyway; nullopt where there is none to compare.
 std::optional<double> add_old_log_probs(RlStage& s, Rollout& r) {
   const bool recorded = !r.rows.front().sampler_logp.empty();
   const bool exact = s.model->exact() && recorded;
   const bool single = s.options.minibatches * s.options.epochs == 1;
   const KlOptions& kl = s.options.objective.kl;
   const bool for_kl = kl.coef != 0 && kl.place == KlPlace::reward && !recorded;
-  if (exact) {
+  const bool for_routes = s.options.router_replay == RouterReplay::r2 && !single;
+  if (exact && !for_routes) {
     for (auto& row : r.rows) row.old_logp = row.sampler_logp;
     const size_t first = minibatch_begin(s, r, 1);
     const auto rest = s.trainer.token_stats(*s.model, std::span(r.sequences).subspan(first));
     return largest_difference(rest.logp, std::span(r.rows).subspan(first));
   }
   if (single && !for_kl) return std::nullopt;
-  auto old = s.trainer.token_stats(*s.model, r.sequences);
+  auto old = s.trainer.token_stats(*s.model, r.sequences, for_routes);
   const auto difference = largest_difference(old.logp, r.rows);
   for (size_t i = 0; i < r.rows.size(); ++i) r.rows[i].old_logp = std::move(old.logp[i]);
+  r.routes = std::move(old.routes);
+  for (size_t i = 0; i < r.routes.size(); ++i) r.sequences[i].routes = r.routes[i];
   return difference;
 }
 
@@ -64,7 +68,9 @@ void add_reference_log_probs(RlStage& s, Rollout& r) {
   if (!needs_reference(s.options.objective)) return;
   std::optional<WithoutAdapters> base;
   if (!s.reference) base.emplace(*s.model);
-  auto reference = s.trainer.token_stats(s.reference ? *s.reference : *s.model, r.sequences);
+  std::vector<TrainingSequence> sequences = r.sequences;
+  for (TrainingSequence& sequence : sequences) sequence.routes = {};  // its routers choose
+  auto reference = s.trainer.token_stats(s.reference ? *s.reference : *s.model, sequences);
   for (size_t i = 0; i < r.rows.size(); ++i) r.rows[i].ref_logp = std::move(reference.logp[i]);
 }
 
@@ -92,11 +98,11 @@ UpdateResult update(RlStage& s, const Rollout& r, std::optional<double> sampler_
       }
       result.stats.merge(step.stats);
       result.gradient_norm += step.gradient_norm;
-      result.load = step.load;
       ++updates;
       kill_point("update");
     }
   }
+  result.load = s.trainer.end_step();
   result.gradient_norm /= static_cast<double>(std::max<int64_t>(updates, 1));
   result.loss = result.stats.loss / static_cast<double>(std::max<int64_t>(updates, 1));
   if (s.model->exact() && result.sampler_difference.value_or(0) != 0) {

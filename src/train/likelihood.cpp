@@ -62,6 +62,7 @@ struct LikelihoodStage {
   std::unique_ptr<DocumentSource> documents;
   Trainer trainer;
   CheckpointWriter checkpoints;
+  Diagnosis diagnosis{DiagnosisNames{}};
 
   int64_t step = 0, next_document = 0, tokens = 0;
 
@@ -187,6 +188,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
     s.tokens = state.at("tokens").get<int64_t>();
     s.trainer.set_micro_batch_tokens(
         state.value("micro_batch_tokens", s.options.micro_batch_tokens));
+    replay_diagnosis(context, s.diagnosis);
     context.display.note(cat("going on after step ", s.step, " of ", s.options.steps));
   }
   CheckpointClock clock(s.options.checkpoint);
@@ -218,6 +220,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
       s.evaluate_now(row);
     }
     context.metrics.write_metrics(s.options.name, s.step, row);
+    context.metrics.write_experts(s.options.name, s.step, result.load.choices);
     const double seconds = timer.seconds();
     timing.set("step_time", seconds);
     timing.set("memory_peak", peak_memory(s.model->device()));
@@ -236,6 +239,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
            {"tokens", cat(s.tokens)},
            {"tok/s", formatted("%.0f", static_cast<double>(result.tokens) / seconds)}});
     }
+    diagnose(context, s.diagnosis, s.step, row);
     const std::optional<RunEnd> stop = stop_asked(context);
     if (stop || clock.due(s.step)) s.save();
     if (stop && s.step < s.options.steps) {

@@ -1,6 +1,7 @@
 #include "train/metrics.h"
 
 #include <chrono>
+#include <filesystem>
 
 #include "base/json.h"
 
@@ -34,7 +35,10 @@ std::string metrics_line(const MetricsRow& row) {
 MetricsWriter::MetricsWriter(const std::string& run_dir, const MetricsSizes& keep)
     : metrics_(run_dir + "/metrics.jsonl", keep.metrics),
       timing_(run_dir + "/timing.jsonl", keep.timing),
-      events_(run_dir + "/events.out.tfevents.hone", keep.events) {}
+      events_(run_dir + "/events.out.tfevents.hone", keep.events),
+      experts_path_(run_dir + "/experts.jsonl") {
+  if (std::filesystem::exists(experts_path_)) experts_.emplace(experts_path_, keep.experts);
+}
 
 void MetricsWriter::write(LineWriter& lines, const std::string& stage, int64_t step,
                           const MetricsRow& row) {
@@ -65,14 +69,24 @@ void MetricsWriter::write_timing(const std::string& stage, int64_t step, const M
   write(timing_, stage, step, row);
 }
 
+void MetricsWriter::write_experts(const std::string& stage, int64_t step,
+                                  const std::map<int64_t, std::vector<int64_t>>& choices) {
+  if (choices.empty()) return;
+  if (!experts_) experts_.emplace(experts_path_);
+  Json row = {{"stage", stage}, {"step", step}, {"choices", Json::object()}};
+  for (const auto& [layer, counts] : choices) row["choices"][std::to_string(layer)] = counts;
+  experts_->append(to_line(row));
+}
+
 MetricsSizes MetricsWriter::sizes() const {
-  return {metrics_.size(), timing_.size(), events_.size()};
+  return {metrics_.size(), timing_.size(), events_.size(), experts_ ? experts_->size() : 0};
 }
 
 void MetricsWriter::sync() {
   metrics_.sync();
   timing_.sync();
   events_.sync();
+  if (experts_) experts_->sync();
 }
 
 }  // namespace hone

@@ -1,8 +1,10 @@
 // The figures of a run: metrics.jsonl (a function of the recipe alone), timing.jsonl (the clock's)
-// and TensorBoard's event file with both.
+// TensorBoard's event file with both, and the load of experts (experts.jsonl).
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -40,6 +42,7 @@ struct MetricsSizes {
   int64_t metrics = -1;
   int64_t timing = -1;
   int64_t events = -1;
+  int64_t experts = -1;
 };
 
 class MetricsWriter {
@@ -52,6 +55,11 @@ class MetricsWriter {
   void write_metrics(const std::string& stage, int64_t step, const MetricsRow& row);
   void write_timing(const std::string& stage, int64_t step, const MetricsRow& row);
 
+  // How often each expert of each layer was chosen, as a row of experts.jsonl; the file is there
+  // for models with experts only: {"stage", "step", "choices": {"3": [choices of each expert]}}.
+  void write_experts(const std::string& stage, int64_t step,
+                     const std::map<int64_t, std::vector<int64_t>>& choices);
+
   MetricsSizes sizes() const;
   void sync();
 
@@ -61,6 +69,8 @@ class MetricsWriter {
   LineWriter metrics_;
   LineWriter timing_;
   TfEventWriter events_;
+  std::string experts_path_;
+  std::optional<LineWriter> experts_;
 };
 
 }  // namespace hone

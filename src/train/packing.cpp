@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstring>
+
+#include "base/error.h"
 
 namespace hone {
 namespace {
@@ -39,14 +42,14 @@ PackedBatch pack(std::span<const TrainingSequence> sequences, at::Device device,
     // The last token is predicted, never an input.
     const auto inputs = sequence.completion.first(sequence.completion.size() - 1);
     const int64_t begin = static_cast<int64_t>(tokens.size());
-    int64_t last_prompt_row, first_row;
+    int64_t first_prompt_row = begin, first_row;
     if (share_prompts && (like_last || like_next)) {
       if (!like_last) {
         prompt_begin = begin;
         append(sequence.prompt, 0);
         packed.forward.segments.push_back({begin, p, 0, 0});
       }
-      last_prompt_row = prompt_begin + p - 1;
+      first_prompt_row = prompt_begin;
       first_row = static_cast<int64_t>(tokens.size());
       append(inputs, p);
       if (!inputs.empty()) {
@@ -57,11 +60,11 @@ PackedBatch pack(std::span<const TrainingSequence> sequences, at::Device device,
       append(sequence.prompt, 0);
       append(inputs, p);
       packed.forward.segments.push_back({begin, p + static_cast<int64_t>(inputs.size()), 0, 0});
-      last_prompt_row = begin + p - 1;
       first_row = begin + p;
     }
+    packed.places.push_back({first_prompt_row, first_row});
     for (size_t i = 0; i < sequence.completion.size(); ++i) {
-      rows.push_back(i == 0 ? last_prompt_row : first_row + static_cast<int64_t>(i) - 1);
+      rows.push_back(i == 0 ? first_prompt_row + p - 1 : first_row + static_cast<int64_t>(i) - 1);
       targets.push_back(sequence.completion[i]);
     }
     packed.offsets.push_back(static_cast<int64_t>(targets.size()));
@@ -80,6 +83,47 @@ int64_t packed_tokens(std::span<const TrainingSequence> sequences, bool share_pr
     tokens += sequences[s].completion.size() + (shares ? 0 : sequences[s].prompt.size());
   }
   return static_cast<int64_t>(tokens);
+}
+
+namespace {
+
+// Calls copy(first row, first number, numbers) for the rows of the prompt and of the completion.
+template <class Copy>
+void each_part(const TrainingSequence& sequence, const PackedBatch::Place& place, size_t width,
+               const Copy& copy) {
+  const size_t prompt = sequence.prompt.size() * width;
+  copy(place.prompt, size_t{0}, prompt);
+  copy(place.completion, prompt, (sequence.completion.size() - 1) * width);
+}
+
+}  // namespace
+
+at::Tensor pack_routes(std::span<const TrainingSequence> sequences, const PackedBatch& packed,
+                       const ModelConfig& config) {
+  const at::Tensor routes =
+      at::empty({packed.forward.tokens.size(0), config.sparse_layers(), config.experts.per_token},
+                at::kShort);
+  const auto width = static_cast<size_t>(routes.size(1) * routes.size(2));
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const TrainingSequence& s = sequences[i];
+    HONE_CHECK(s.routes.size() == (s.prompt.size() + s.completion.size() - 1) * width);
+    each_part(s, packed.places[i], width, [&](int64_t row, size_t first, size_t count) {
+      std::copy_n(s.routes.data() + first, count,
+                  routes.data_ptr<int16_t>() + static_cast<size_t>(row) * width);
+    });
+  }
+  return routes;
+}
+
+std::vector<int16_t> unpack_routes(const at::Tensor& routes, const TrainingSequence& sequence,
+                                   const PackedBatch::Place& place) {
+  const auto width = static_cast<size_t>(routes.size(1) * routes.size(2));
+  std::vector<int16_t> own((sequence.prompt.size() + sequence.completion.size() - 1) * width);
+  each_part(sequence, place, width, [&](int64_t row, size_t first, size_t count) {
+    std::copy_n(routes.const_data_ptr<int16_t>() + static_cast<size_t>(row) * width, count,
+                own.data() + first);
+  });
+  return own;
 }
 
 std::vector<size_t> cut_micro_batches(std::span<const TrainingSequence> sequences, int64_t budget,

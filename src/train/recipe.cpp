@@ -296,6 +296,11 @@ void describe(OptionVisitor& v, StageOptions& o) {
       "for some milliseconds a step");
   v.value("batch_tokens", o.batch_tokens, "pretrain, sft: tokens in an optimizer step");
   v.section("experts", o.experts, "models with experts: how their load is balanced");
+  choice(v, "router_replay", o.router_replay, {"none", "r2", "r3"},
+         "rl, models with experts: whose choice of experts the updates take; none: the router's of "
+         "the moment; r2: that of the weights that sampled, as the trainer computes it; r3: the "
+         "sampler's, also for the old log-probabilities. What experts weigh is learned in any "
+         "case");
   v.section("optimizer", o.optimizer, "the optimizer");
   v.section("lora", o.lora, "low-rank adapters");
   v.value("steps", o.steps, "steps of the stage");

@@ -75,6 +75,7 @@ struct StageOptions {
   bool release_cache = false;
   int64_t batch_tokens = 8192;
   BalanceOptions experts;
+  RouterReplay router_replay = RouterReplay::none;
   OptimizerOptions optimizer;
   LoraOptions lora;
   int64_t steps = 100;

@@ -91,6 +91,7 @@ RlStage::RlStage(StageContext& c)
       sampling(options.sampling),
       checkpoints(c.directory + "/checkpoints", options.checkpoint.keep),
       diagnosis_(diagnosis_names(options)) {
+  sampling.record_routing = options.router_replay == RouterReplay::r3;
   controllers = initial_controllers(options.objective);
   if (!problems->report().empty()) context.display.note(problems->report());
 }
@@ -119,7 +120,7 @@ void RlStage::resume_or_begin() {
   trainer.set_micro_batch_tokens(state.value("micro_batch_tokens", options.micro_batch_tokens));
   controllers = controllers_from_json(state.at("controllers"));
   selector.set_state(state.at("selection"));
-  replay_diagnosis();
+  replay_diagnosis(context, diagnosis_);
   context.display.note(cat("going on after step ", step, " of ", options.steps));
 }
 

@@ -29,7 +29,7 @@ struct UpdateResult {
   // nothing was compared.
   std::optional<double> sampler_difference;
   double kl_coef = 0, entropy_coef = 0;  // of this step
-  ExpertLoad load;                       // of the last update
+  ExpertLoad load;                       // of the whole step
 };
 
 // The names by which the diagnosis finds the stage's figures.
@@ -86,8 +86,6 @@ struct RlStage {
   std::string evaluation_path(int64_t at_step) const;
   void keep_best(double score);
   void write_examples();
-  void replay_diagnosis();  // of the steps before a resume
-
   Diagnosis diagnosis_;
   MetricsRow evaluation_;  // of this step, until it is logged
   std::vector<std::pair<std::string, double>> seconds_;

@@ -82,6 +82,7 @@ std::vector<std::optional<double>> greedy_rewards(RlStage& s, const std::vector<
   options.group_size = 1;
   SamplingOptions sampling = s.sampling;
   sampling.temperature = 0;
+  sampling.record_routing = false;
   std::vector<Group> answered =
       sample_groups(s.engine, problems, s.prompt, *s.tokenizer, options, sampling, step_key(s, 0),
                     s.progress("sampling greedily"));
@@ -168,7 +169,7 @@ Rollout make_rollout(RlStage& s, const std::vector<Group>& groups) {
     for (size_t i = 0; i < group.completions.size(); ++i) {
       const Completion& c = group.completions[i];
       const bool failed = reward_failed(group, i);
-      r.sequences.push_back({group.prompt_tokens, c.tokens});
+      r.sequences.push_back({group.prompt_tokens, c.tokens, c.routes});
       r.rewards.push_back(failed ? std::nullopt : group.rewards[i]);
       r.group_ids.push_back(static_cast<int64_t>(g));
       r.lengths.push_back(static_cast<int64_t>(c.tokens.size()));

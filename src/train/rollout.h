@@ -26,7 +26,8 @@ Sampled sample_and_score(RlStage& stage);
 
 // The completions of one step, group after group; index i everywhere.
 struct Rollout {
-  std::vector<TrainingSequence> sequences;  // views into the groups
+  std::vector<TrainingSequence> sequences;   // views into the groups, and into `routes`
+  std::vector<std::vector<int16_t>> routes;  // of the trainer's own pass; router_replay r2 only
   std::vector<Trainer::PolicyRow> rows;
   std::vector<std::optional<double>> rewards;  // null where a verifier failed
   std::vector<int64_t> group_ids;

@@ -171,6 +171,12 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
       continue;
     }
     open_problems(stage.data, Split::train, seed);
+    if (stage.router_replay != RouterReplay::none &&
+        planned_shape(recipe, stage).sparse_layers() == 0) {
+      throw UserError(cat("stage '", stage.name,
+                          "': router_replay: the model has no experts whose choice could be taken "
+                          "again; leave router_replay at none"));
+    }
     int64_t longest = stage.max_tokens;
     for (const LengthStep& l : stage.max_tokens_schedule) longest = std::max(longest, l.max_tokens);
     if (longest >= context) {

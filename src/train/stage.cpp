@@ -69,8 +69,26 @@ void publish_stage_model(const std::string& from, const std::string& directory) 
 void set_expert_load(MetricsRow& row, const ExpertLoad& load) {
   if (load.most == 0) return;
   row.set("experts/load_max", load.most);
+  row.set("experts/load_max_layer", load.layer);
+  row.set("experts/load_max_share", load.share);
   row.set("experts/load_min", load.least);
+  row.set("experts/load_entropy", load.entropy);
   row.set("experts/balance", load.balance);
+}
+
+void replay_diagnosis(const StageContext& c, Diagnosis& diagnosis) {
+  for_each_line(c.run_directory + "/metrics.jsonl", [&](int64_t, const std::string& line) {
+    const Json row = Json::parse(line, nullptr, false);
+    if (!row.is_object() || row.value("stage", "") != c.stage.name) return;
+    const int64_t at = row.value("step", int64_t{0});
+    if (at > 0) diagnosis.add(at, numbers_of(row));
+  });
+}
+
+void diagnose(const StageContext& c, Diagnosis& diagnosis, int64_t step, const MetricsRow& row) {
+  for (const Finding& f : diagnosis.add(step, numbers_of(Json::parse(metrics_line(row))))) {
+    c.display.note(cat("note: ", f.meaning, "\n  -> ", f.advice));
+  }
 }
 
 bool CheckpointClock::due(int64_t step) {
@@ -81,12 +99,15 @@ bool CheckpointClock::due(int64_t step) {
 }
 
 Json sizes_json(const MetricsSizes& sizes) {
-  return {{"metrics", sizes.metrics}, {"timing", sizes.timing}, {"events", sizes.events}};
+  return {{"metrics", sizes.metrics},
+          {"timing", sizes.timing},
+          {"events", sizes.events},
+          {"experts", sizes.experts}};
 }
 
 MetricsSizes sizes_from_json(const Json& json) {
   return {json.at("metrics").get<int64_t>(), json.at("timing").get<int64_t>(),
-          json.at("events").get<int64_t>()};
+          json.at("events").get<int64_t>(), json.value("experts", int64_t{-1})};
 }
 
 Json resume_stage(StageContext& context, Transformer& model, Optimizer& optimizer,

@@ -7,6 +7,7 @@
 #include "base/timer.h"
 #include "model/transformer.h"
 #include "train/checkpoint.h"
+#include "train/diagnosis.h"
 #include "train/display.h"
 #include "train/metrics.h"
 #include "train/recipe.h"
@@ -51,8 +52,14 @@ void save_stage_model(const Transformer& model, const std::string& path,
 // Puts what save_stage_model wrote to `from` in place: directory/model, and the adapter beside it.
 void publish_stage_model(const std::string& from, const std::string& directory);
 
-// Load of the experts, for models that have them.
+// Load of the experts, for models that have them; every expert's own is in experts.jsonl.
 void set_expert_load(MetricsRow& row, const ExpertLoad& load);
+
+// Gives the stage's diagnosis the rows before a resume, of which all has been said.
+void replay_diagnosis(const StageContext& context, Diagnosis& diagnosis);
+// Gives it the step's row and says on the screen what is new.
+void diagnose(const StageContext& context, Diagnosis& diagnosis, int64_t step,
+              const MetricsRow& row);
 
 // When to save: every so many steps or minutes.
 class CheckpointClock {

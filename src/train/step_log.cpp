@@ -199,15 +199,6 @@ DiagnosisNames diagnosis_names(const StageOptions& stage) {
   return names;
 }
 
-void RlStage::replay_diagnosis() {
-  for_each_line(context.run_directory + "/metrics.jsonl", [&](int64_t, const std::string& line) {
-    const Json row = Json::parse(line, nullptr, false);
-    if (!row.is_object() || row.value("stage", "") != options.name) return;
-    const int64_t at = row.value("step", int64_t{0});
-    if (at > 0) diagnosis_.add(at, numbers_of(row));
-  });
-}
-
 void RlStage::log_step(const Sampled& sampled, const Rollout& rollout, const UpdateResult& result) {
   std::vector<Group> groups = sampled.groups;
   groups.insert(groups.end(), sampled.left_out.begin(), sampled.left_out.end());
@@ -215,14 +206,13 @@ void RlStage::log_step(const Sampled& sampled, const Rollout& rollout, const Upd
   const MetricsRow row = metrics_row(groups, sampled, rollout, result);
   write_rollouts(rollout_path(context.directory, step), groups);
   context.metrics.write_metrics(options.name, step, row);
+  context.metrics.write_experts(options.name, step, result.load.choices);
   kill_point("metrics");
 
   end_phase("log");
   write_timing(tokens - before);
   show_step(row, groups, tokens - before);
-  for (const Finding& f : diagnosis_.add(step, numbers_of(Json::parse(metrics_line(row))))) {
-    context.display.note(cat("note: ", f.meaning, "\n  -> ", f.advice));
-  }
+  diagnose(context, diagnosis_, step, row);
 }
 
 }  // namespace hone

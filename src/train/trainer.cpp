@@ -46,6 +46,16 @@ Tensor to_device(const std::vector<float>& values, at::Device device) {
   return t.to(device);
 }
 
+// The batch of one forward pass, with the experts to take where the sequences say.
+PackedBatch packed(const Transformer& model, std::span<const TrainingSequence> sequences,
+                   bool share_prompts) {
+  PackedBatch batch = pack(sequences, model.device(), share_prompts);
+  if (!sequences.front().routes.empty()) {
+    batch.forward.replay = pack_routes(sequences, batch, model.config()).to(model.device());
+  }
+  return batch;
+}
+
 }  // namespace
 
 void Trainer::each_micro_batch(std::span<const TrainingSequence> sequences, bool share_prompts,
@@ -76,11 +86,18 @@ void Trainer::each_micro_batch(std::span<const TrainingSequence> sequences, bool
 }
 
 Trainer::TokenStats Trainer::token_stats(const Transformer& model,
-                                         std::span<const TrainingSequence> sequences) {
+                                         std::span<const TrainingSequence> sequences,
+                                         bool with_routes) {
   const at::NoGradGuard no_grad;
   TokenStats result;
   const auto run = [&](size_t, std::span<const TrainingSequence> part) {
-    const PackedBatch batch = pack(part, model.device(), share_prompts_);
+    PackedBatch batch = packed(model, part, share_prompts_);
+    if (with_routes) {
+      batch.forward.routes =
+          at::empty({batch.forward.tokens.size(0), model.config().sparse_layers(),
+                     model.config().experts.per_token},
+                    at::TensorOptions(at::kShort).device(model.device()));
+    }
     const Tensor hidden = model.forward(batch.forward).index_select(0, batch.hidden_rows);
     const ops::LogProbs out = model.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
     const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
@@ -88,6 +105,11 @@ Trainer::TokenStats Trainer::token_stats(const Transformer& model,
       const int64_t begin = batch.offsets[i], end = batch.offsets[i + 1];
       result.logp.emplace_back(logp.begin() + begin, logp.begin() + end);
       result.entropy.emplace_back(entropy.begin() + begin, entropy.begin() + end);
+    }
+    if (!with_routes) return;
+    const Tensor routes = batch.forward.routes.cpu();
+    for (size_t i = 0; i < part.size(); ++i) {
+      result.routes.push_back(unpack_routes(routes, part[i], batch.places[i]));
     }
   };
   each_micro_batch(sequences, share_prompts_, run, [&] { result = {}; });
@@ -132,12 +154,14 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
   const double all_tokens = static_cast<double>(tokens_of(sequences));
   const bool share_prompts = share_prompts_ && !predict;
   std::vector<float> dlogp, dentropy;
-  const auto begin = [&] {
-    expert_counts_.clear();
-    balance_ = predict_loss_ = 0;
-  };
+  // What the updates before have counted stays when this one begins again.
+  std::vector<Tensor> counts_before;
+  for (const Tensor& counts : expert_counts_) counts_before.push_back(counts.clone());
+  const double balance_before = balance_;
+  predict_loss_ = 0;
+  ++updates_;
   const auto run = [&](size_t first, std::span<const TrainingSequence> part) {
-    PackedBatch batch = pack(part, model_.device(), share_prompts);
+    PackedBatch batch = packed(model_, part, share_prompts);
     RoutingRecord routing;
     if (experts) batch.forward.routing = &routing;
     batch.forward.recompute = options_.recompute;
@@ -176,32 +200,69 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
     }
     torch::autograd::backward(losses, gradients);
   };
-  begin();
   each_micro_batch(sequences, share_prompts, run, [&] {
     model_.trained().grad().zero_();  // a part of it was added
-    begin();
+    expert_counts_.clear();
+    for (const Tensor& counts : counts_before) expert_counts_.push_back(counts.clone());
+    balance_ = balance_before;
+    predict_loss_ = 0;
     forget();
   });
 }
 
-double Trainer::finish_step(double lr, ExpertLoad& load) {
-  const double norm = optimizer_.step(lr);
-  if (expert_counts_.empty()) return norm;
+namespace {
+
+// The numbers of the model's layers with experts, as a routing record has them.
+std::vector<int64_t> layers_with_experts(const ModelConfig& config) {
+  std::vector<int64_t> layers;
+  for (int64_t layer = 0; layer < config.layers + config.predict_layers; ++layer) {
+    if (layer >= config.layers || config.is_sparse(layer)) layers.push_back(layer);
+  }
+  return layers;
+}
+
+// Entropy of the choices over that of an even spread.
+double evenness(const Tensor& counts) {
+  const Tensor p = counts.to(at::kDouble) / counts.sum();
+  return -at::xlogy(p, p).sum().item<double>() / std::log(static_cast<double>(p.numel()));
+}
+
+}  // namespace
+
+ExpertLoad Trainer::end_step() {
+  ExpertLoad load;
+  if (expert_counts_.empty()) return load;
+  const Tensor all = at::stack(expert_counts_).cpu();
   const std::vector<Parameter*> biases = model_.selection_biases();
+  const std::vector<int64_t> layers = layers_with_experts(model_.config());
   load.least = INFINITY;
-  for (size_t i = 0; i < expert_counts_.size(); ++i) {
-    const Tensor counts = expert_counts_[i].to(at::kFloat);
-    const Tensor share = counts / counts.mean();
-    load.most = std::max(load.most, share.max().item<double>());
+  load.entropy = 1;
+  for (int64_t i = 0; i < all.size(0); ++i) {
+    const Tensor counts = all.select(0, i);
+    const int64_t* p = counts.const_data_ptr<int64_t>();
+    load.choices.emplace(layers[static_cast<size_t>(i)],
+                         std::vector<int64_t>(p, p + counts.numel()));
+    const Tensor share = counts.to(at::kFloat) / counts.to(at::kFloat).mean();
+    const double most = share.max().item<double>();
+    if (most > load.most) {
+      load.most = most;
+      load.layer = layers[static_cast<size_t>(i)];
+      load.share = most * static_cast<double>(model_.config().experts.per_token) /
+                   static_cast<double>(counts.numel());
+    }
     load.least = std::min(load.least, share.min().item<double>());
+    load.entropy = std::min(load.entropy, evenness(counts));
     // DeepSeek-V3, section 2.1.2: the overloaded become less likely, the others more.
-    if (options_.balance.bias_speed > 0 && i < biases.size()) {
-      Tensor bias = biases[i]->value;
-      bias.add_(at::sign(1 - share), options_.balance.bias_speed);
+    if (options_.balance.bias_speed > 0 && static_cast<size_t>(i) < biases.size()) {
+      Tensor bias = biases[static_cast<size_t>(i)]->value;
+      bias.add_(at::sign(1 - share).to(bias.device()), options_.balance.bias_speed);
     }
   }
-  load.balance = balance_ / static_cast<double>(expert_counts_.size());
-  return norm;
+  load.balance = balance_ / static_cast<double>(all.size(0) * updates_);
+  expert_counts_.clear();
+  balance_ = 0;
+  updates_ = 0;
+  return load;
 }
 
 namespace {
@@ -288,7 +349,7 @@ Trainer::PolicyStep Trainer::policy_step(std::span<const TrainingSequence> seque
     }
   };
   forward_backward(run, gradient, [&] { step = {}; });
-  step.gradient_norm = finish_step(lr, step.load);
+  step.gradient_norm = optimizer_.step(lr);
   if (progress) progress(static_cast<int64_t>(rows.size()), static_cast<int64_t>(rows.size()));
   return step;
 }
@@ -319,7 +380,8 @@ Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequenc
       },
       [&] { step.loss = 0; }, predict);
   step.predict_loss = predict_loss_ / static_cast<double>(tokens_of(sequences));
-  step.gradient_norm = finish_step(lr, step.load);
+  step.gradient_norm = optimizer_.step(lr);
+  step.load = end_step();
   return step;
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,6 +19,12 @@
 #include "train/packing.h"
 
 namespace hone {
+
+// Which choice of experts the updates of an RL step take: the routers' own; R2 (vanilla routing
+// replay, arXiv 2507.18071): that of the trainer's pass under the weights that sampled; R3 (rollout
+// routing replay, arXiv 2510.11370): the sampler's, which the old log-probabilities take too.
+// Weights of experts are the current router's in any case. A reference model chooses for itself.
+enum class RouterReplay { none, r2, r3 };
 
 // For models with experts or prediction modules.
 struct BalanceOptions {
@@ -38,8 +45,13 @@ struct TrainerOptions {
 
 // How the tokens of a step were spread over the experts.
 struct ExpertLoad {
+  // By layer of the model: how often each expert was chosen, [E]. Empty without experts.
+  std::map<int64_t, std::vector<int64_t>> choices;
   double most = 0, least = 0;  // of any expert of any layer; 1 is an even share
-  double balance = 0;          // mean over the layers of the balance loss before its factor
+  int64_t layer = 0;           // which has the busiest expert,
+  double share = 0;            // and how many of its tokens go there
+  double entropy = 0;  // of the choices in the least even layer, as a part of what an even one has
+  double balance = 0;  // mean over the layers of the balance loss before its factor
 };
 
 class Trainer {
@@ -49,8 +61,10 @@ class Trainer {
   // Of every completion token under `model`, without gradients: [N][n].
   struct TokenStats {
     std::vector<std::vector<double>> logp, entropy;
+    std::vector<std::vector<int16_t>> routes;  // [N], as TrainingSequence has them; if asked for
   };
-  TokenStats token_stats(const Transformer& model, std::span<const TrainingSequence> sequences);
+  TokenStats token_stats(const Transformer& model, std::span<const TrainingSequence> sequences,
+                         bool with_routes = false);
 
   // What one completion needs beside its tokens; see ObjectiveRow.
   struct PolicyRow {
@@ -66,12 +80,16 @@ class Trainer {
     double gradient_norm = 0;
     // Largest |trainer's - sampler's| log-probability before the step; nullopt: no row had one.
     std::optional<double> sampler_difference;
-    ExpertLoad load;  // all 0 without experts
   };
   // One optimizer step on the objective. `seed` keys what the objective draws.
   PolicyStep policy_step(std::span<const TrainingSequence> sequences,
                          std::span<const PolicyRow> rows, const ObjectiveOptions& objective,
                          double lr, uint64_t seed = 0, const Progress& progress = {});
+
+  // Ends an RL step of one or several updates: moves the routers' selection biases, by the choices
+  // of all tokens since the last call, and says how these were spread. In between the biases stand
+  // still, so that all updates of a step choose by those that the sampler had.
+  ExpertLoad end_step();
 
   struct LikelihoodStep {
     double loss = 0;  // mean -log p a counted token
@@ -80,7 +98,7 @@ class Trainer {
     double predict_loss = 0;  // of the prediction module, where it is trained
     ExpertLoad load;
   };
-  // One optimizer step on the mean negative log-likelihood; masks [N][n] (or empty) say which
+  // A step of one update on the mean negative log-likelihood; masks [N][n] (or empty) say which
   // tokens count.
   LikelihoodStep likelihood_step(std::span<const TrainingSequence> sequences,
                                  std::span<const std::vector<uint8_t>> masks, double lr);
@@ -108,16 +126,15 @@ class Trainer {
                                       std::vector<float>& dlogp, std::vector<float>& dentropy)>;
   void forward_backward(std::span<const TrainingSequence> sequences, const Gradient& gradient,
                         const std::function<void()>& forget, bool predict_ahead = false);
-  // The optimizer's step, and the routers' biases. Returns the norm of the gradient.
-  double finish_step(double lr, ExpertLoad& load);
-
   Transformer& model_;
   Optimizer optimizer_;
   TrainerOptions options_;
   bool share_prompts_;
-  // Of the step so far: choices of each expert [sparse layers][E], and sums of losses.
+  // Of the step so far: choices of each expert [sparse layers][E] and sums of losses, over so many
+  // updates.
   std::vector<at::Tensor> expert_counts_;
   double balance_ = 0, predict_loss_ = 0;
+  int64_t updates_ = 0;
 };
 
 }  // namespace hone

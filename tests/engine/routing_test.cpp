@@ -88,7 +88,8 @@ TEST_CASE("recorded experts are those of the training forward pass") {
     int64_t preemptions = 0, chunks = 0;
     for (const EngineOptions& options :
          {EngineOptions{}, EngineOptions{.max_running = 3}, EngineOptions{.prefill_tokens = 7},
-          EngineOptions{.kv_blocks = 12}, EngineOptions{.kv_blocks = 12, .prefill_tokens = 5}}) {
+          EngineOptions{.kv_blocks = 12}, EngineOptions{.kv_blocks = 12, .prefill_tokens = 5},
+          EngineOptions{.speculate = 4}}) {
       Engine engine(*model, nullptr, options);
       const auto results = engine.sample(requests, recording(50));
       preemptions += engine.stats().preemptions;

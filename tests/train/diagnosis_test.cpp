@@ -75,6 +75,11 @@ TEST_CASE("each trouble is named once, by its figures, with something to try") {
       {"entropy_collapse", [](int step, Row& r) { r["entropy"] = step > 10 ? 0.01 : 1; }},
       {"sampler_mismatch", [](int, Row& r) { r["logp_diff_max"] = 3; }},
       {"expert_collapse", [](int, Row& r) { r["experts/load_max"] = 7; }},
+      {"expert_collapse",  // few experts: none can have three times its share
+       [](int, Row& r) {
+         r["experts/load_max"] = 2;
+         r["experts/load_entropy"] = 0.5;
+       }},
       {"weak_base",
        [](int step, Row& r) {
          r["rewards/accuracy/mean"] = 0.02;

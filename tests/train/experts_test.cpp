@@ -79,6 +79,46 @@ TEST_CASE("a step moves each selection bias by its speed towards an even load") 
   CHECK(step.load.balance > 0);
 }
 
+TEST_CASE("selection biases stand still through the updates of a step, then move by all of it") {
+  const auto model = deepseek_model();
+  Trainer trainer(*model, adamw(), with(0, 0.01, 0));
+  const Completions data;
+  const auto sequences = data.sequences();
+  const std::vector<Parameter*> biases = model->selection_biases();
+  std::vector<at::Tensor> counts;
+  std::vector<Trainer::PolicyRow> rows(sequences.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].advantage = i % 2 ? 1.0 : -0.7;
+    rows[i].group = static_cast<int64_t>(data.prompt_of[i]);
+  }
+  for (const auto& [begin, count] : {std::pair<size_t, size_t>{0, 4}, {4, 1}, {5, 3}}) {
+    // Each sequence in a micro-batch of its own or with others: choices are those of its tokens,
+    // but a prompt's count once for a pack.
+    const auto part = std::span(sequences).subspan(begin, count);
+    const std::vector<size_t> cuts = cut_micro_batches(part, 90, true);
+    for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+      const auto pack = part.subspan(cuts[c], cuts[c + 1] - cuts[c]);
+      const auto some = choices(*model, {pack.begin(), pack.end()});
+      for (size_t layer = 0; layer < 2; ++layer) {
+        if (counts.size() <= layer) counts.push_back(at::zeros_like(some[layer]));
+        counts[layer] += some[layer];
+      }
+    }
+    trainer.policy_step(part, std::span(rows).subspan(begin, count), preset_options("grpo"), 0.0);
+    for (const Parameter* bias : biases) CHECK(bias->value.abs().max().item<double>() == 0);
+  }
+  const ExpertLoad load = trainer.end_step();
+  REQUIRE(load.choices.size() == 2);
+  for (size_t layer = 0; layer < 2; ++layer) {
+    const at::Tensor share = counts[layer].to(at::kFloat) / counts[layer].to(at::kFloat).mean();
+    CHECK(biases[layer]->value.equal(at::sign(1 - share) * 0.01f));
+    const auto& of_layer = load.choices.at(static_cast<int64_t>(layer) + 1);  // the first is dense
+    CHECK(at::tensor(of_layer, at::kLong).equal(counts[layer]));
+  }
+  CHECK(load.balance > 0.5);
+  CHECK(trainer.end_step().choices.empty());  // nothing since
+}
+
 TEST_CASE("selection biases even out the load over many steps, and without a speed stay") {
   const auto model = deepseek_model(), still = deepseek_model();
   Trainer trainer(*model, adamw(), with(0, 0.02, 0)), idle(*still, adamw(), with(0, 0, 0));

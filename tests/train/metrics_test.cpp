@@ -39,6 +39,7 @@ TEST_CASE("a resumed writer leaves the files as the uninterrupted one would") {
     timing.set("step_time", 0.5);
     w.write_metrics("zero", n, row);
     w.write_timing("zero", n, timing);
+    w.write_experts("zero", n, {{3, {n, 2 * n}}});
   };
   {
     MetricsWriter whole(root + "/a");
@@ -58,14 +59,25 @@ TEST_CASE("a resumed writer leaves the files as the uninterrupted one would") {
     step(resumed, 2);
     step(resumed, 3);
   }
-  for (const char* name : {"/metrics.jsonl", "/timing.jsonl"}) {
+  for (const char* name : {"/metrics.jsonl", "/timing.jsonl", "/experts.jsonl"}) {
     CHECK(read_file(root + "/a" + name) == read_file(root + "/b" + name));
   }
   CHECK(read_file(root + "/a/metrics.jsonl")
             .starts_with(R"({"stage":"zero","step":0,"reward":1.0})"
                          "\n"));
+  CHECK(read_file(root + "/a/experts.jsonl")
+            .starts_with(R"({"stage":"zero","step":0,"choices":{"3":[0,0]}})"
+                         "\n"));
   CHECK(read_file(root + "/a/events.out.tfevents.hone").size() ==
         read_file(root + "/b/events.out.tfevents.hone").size());
+}
+
+TEST_CASE("there is no file of experts without experts") {
+  const testing::TemporaryDirectory directory;
+  MetricsWriter writer(directory.path());
+  writer.write_experts("zero", 1, {});
+  CHECK_FALSE(std::filesystem::exists(directory.path() + "/experts.jsonl"));
+  CHECK(writer.sizes().experts == 0);
 }
 
 }  // namespace

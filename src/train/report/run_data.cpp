@@ -269,7 +269,6 @@ void load_findings(RunData& run) {
     const YAML::Node recipe = YAML::Load(run.recipe);
     if (!recipe["stages"] || !recipe["stages"].IsSequence()) return;
     for (const YAML::Node& stage : recipe["stages"]) {
-      if (scalar(stage, "kind") != "rl") continue;
       stages.emplace(scalar(stage, "name"), Diagnosis(diagnosis_names_of(stage)));
     }
   } catch (const YAML::Exception&) {

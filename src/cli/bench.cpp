@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -19,6 +20,7 @@
 #include "engine/free_memory.h"
 #include "kernels/cpu_kernels.h"
 #include "train/advantage.h"
+#include "train/plan.h"
 #include "train/run.h"
 #include "train/stage.h"
 #include "train/trainer.h"
@@ -34,9 +36,10 @@ struct Options {
   int64_t prompts = 16, group = 16, prompt_tokens = 32, new_tokens = 64;
   int64_t documents = 64, document_tokens = 128;
   int64_t micro_batch_tokens = 16384;
-  bool profile = false, unshared = false, tail = false;
+  bool profile = false, unshared = false, tail = false, offload = false;
   int64_t rounds = kMeasured;
   std::string moments = "float32";
+  std::string recompute = "none";
   int64_t lora_rank = 0;
   ModelOptions place;
   OutputOptions output;
@@ -73,7 +76,8 @@ struct Round {
 
 // GPU work is waited for inside a round: each ends with figures read back by the host.
 template <class Run>
-Json measure(const Options& o, const char* name, const Transformer& model, const Run& run) {
+Json measure(const Options& o, const char* name, const Transformer& model,
+             std::optional<int64_t> planned, const Run& run) {
   Display display(begin_output(o.output));
   std::map<std::string, std::vector<double>> times;
   std::vector<std::string> order;
@@ -146,6 +150,7 @@ Json measure(const Options& o, const char* name, const Transformer& model, const
       {"mfu", peak > 0 ? Json(median(flops) / peak) : Json(nullptr)},
       {"memory", memory},
       {"peak_memory", peak_memory(model.device())}};
+  if (planned) figures["planned_peak"] = *planned;
   if (o.profile) figures["profile"] = profile;
   return figures;
 }
@@ -155,6 +160,25 @@ double cheap_reward(const std::vector<int32_t>& tokens) {
   int64_t even = 0;
   for (const int32_t id : tokens) even += id % 2 == 0;
   return static_cast<double>(even) / static_cast<double>(tokens.size());
+}
+
+// The member of `names` that the option names.
+template <class Enum>
+Enum choice_of(const char* option, const std::string& value,
+               const std::vector<std::pair<std::string, Enum>>& names) {
+  std::string known;
+  for (const auto& [name, member] : names) {
+    if (name == value) return member;
+    known += (known.empty() ? "" : ", ") + name;
+  }
+  throw UserError(cat(option, ": expected one of ", known, "; found '", value, "'"));
+}
+
+Recompute recompute_of(const Options& o) {
+  return choice_of<Recompute>("--recompute", o.recompute,
+                              {{"none", Recompute::none},
+                               {"selective", Recompute::selective},
+                               {"layers", Recompute::layers}});
 }
 
 std::unique_ptr<Transformer> model_of(const Options& o) {
@@ -168,21 +192,37 @@ std::unique_ptr<Transformer> model_of(const Options& o) {
 OptimizerOptions optimizer_of(const Options& o) {
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
-  const std::vector<std::string> forms{"float32", "bfloat16", "int8"};
-  const auto form = std::find(forms.begin(), forms.end(), o.moments);
-  if (form == forms.end()) {
-    throw UserError(cat("--moments: expected float32, bfloat16 or int8, found '", o.moments, "'"));
-  }
-  optimizer.moments = static_cast<MomentForm>(form - forms.begin());
+  optimizer.moments = choice_of<MomentForm>("--moments", o.moments,
+                                            {{"float32", MomentForm::float32},
+                                             {"bfloat16", MomentForm::bfloat16},
+                                             {"int8", MomentForm::int8}});
+  optimizer.offload = o.offload;
   return optimizer;
+}
+
+// What `hone plan` would say of a stage of this work, nullopt on the CPU.
+std::optional<int64_t> planned_peak(const Options& o, const Transformer& model,
+                                    StageOptions stage) {
+  if (model.device().is_cpu()) return std::nullopt;
+  stage.optimizer = optimizer_of(o);
+  stage.recompute = recompute_of(o);
+  stage.lora.rank = o.lora_rank;
+  stage.micro_batch_tokens = o.micro_batch_tokens;
+  ModelConfig shape = model.config();
+  if (stage.kind == "sft") shape.max_positions = o.document_tokens;
+  return plan_stage(stage, shape,
+                    {static_cast<int64_t>(c10::elementSize(model.dtype())), model.fp8()})
+      .peak;
 }
 
 int step(const Options& o) {
   const auto model = model_of(o);
   const OptimizerOptions optimizer = optimizer_of(o);
-  Trainer trainer(
-      *model, optimizer,
-      {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}, .share_prompts = !o.unshared});
+  Trainer trainer(*model, optimizer,
+                  {.micro_batch_tokens = o.micro_batch_tokens,
+                   .balance = {},
+                   .recompute = recompute_of(o),
+                   .share_prompts = !o.unshared});
   Engine engine(*model, nullptr);
   SamplingOptions sampling;
   sampling.max_tokens = o.new_tokens;
@@ -239,7 +279,13 @@ int step(const Options& o) {
     lap(phases, "update", timer);
     return done;
   };
-  Json figures = measure(o, "step", *model, round);
+  StageOptions stage;
+  stage.prompts_per_step = o.prompts;
+  stage.group_size = o.group;
+  stage.max_tokens = o.new_tokens;
+  stage.max_prompt_tokens = o.prompt_tokens;
+  stage.objective.kl.coef = 0;
+  Json figures = measure(o, "step", *model, planned_peak(o, *model, stage), round);
   figures["logp_diff_max"] = difference;
   print_line(to_line(figures));
   return 0;
@@ -248,8 +294,14 @@ int step(const Options& o) {
 int train(const Options& o) {
   const auto model = model_of(o);
   const OptimizerOptions optimizer = optimizer_of(o);
-  Trainer trainer(*model, optimizer, {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}});
-  print_line(to_line(measure(o, "train", *model, [&](int i) {
+  Trainer trainer(
+      *model, optimizer,
+      {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}, .recompute = recompute_of(o)});
+  StageOptions stage;
+  stage.kind = "sft";
+  stage.batch_tokens = o.documents * o.document_tokens;
+  const auto planned = planned_peak(o, *model, stage);
+  print_line(to_line(measure(o, "train", *model, planned, [&](int i) {
     Rng rng(make_key(static_cast<uint64_t>(o.place.seed), i));
     std::vector<std::vector<int32_t>> documents;
     std::vector<TrainingSequence> sequences;
@@ -284,12 +336,15 @@ void add_workload(Command& bench, Options& o, const char* name, const char* mean
     c.option("--prompt-tokens", o.prompt_tokens, "tokens of a prompt");
     c.option("--new-tokens", o.new_tokens, "tokens of a completion");
     c.flag("--tail", o.tail,
-           "completions of very different lengths, at most --new-tokens: log-normal, median 300");
+           "completions of very different lengths: log-normal, the longest --new-tokens, half of "
+           "them above a 27th of it");
     c.flag("--unshared", o.unshared, "the update runs a group's prompt anew for each completion");
   }
   c.option("--rounds", o.rounds, "measured after two others");
   c.option("--micro-batch-tokens", o.micro_batch_tokens, "tokens in one forward pass");
   c.option("--moments", o.moments, "float32, bfloat16 or int8: how AdamW's moments are kept");
+  c.flag("--offload", o.offload, "GPU: the moments lie in the host's memory");
+  c.option("--recompute", o.recompute, "none, selective or layers: what runs again");
   c.option("--lora-rank", o.lora_rank, "train adapters of this rank alone; 0: all weights");
   c.flag("--profile", o.profile, "GPU: one more round, with the time of each kernel");
   add_model_options(c, o.place);

@@ -38,12 +38,13 @@ std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng) {
 std::vector<int64_t> tail_lengths(int64_t n, int64_t longest, uint64_t key) {
   constexpr double kNormal99 = 2.3263478740408408;  // its 99th percentile
   const double sigma = std::log(kTail99 / kTailMedian) / kNormal99;
+  const double median = kTailMedian * static_cast<double>(longest) / kTailLongest;
   Rng rng(key);
   std::vector<int64_t> lengths(static_cast<size_t>(n));
   for (int64_t& length : lengths) {  // Box-Muller
     const double radius = std::sqrt(-2 * std::log(1 - rng.uniform()));
     const double normal = radius * std::cos(6.283185307179586 * rng.uniform());
-    length = std::clamp<int64_t>(std::llround(kTailMedian * std::exp(sigma * normal)), 1, longest);
+    length = std::clamp<int64_t>(std::llround(median * std::exp(sigma * normal)), 1, longest);
   }
   return lengths;
 }

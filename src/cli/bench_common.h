@@ -19,8 +19,8 @@ std::unique_ptr<Transformer> make_bench_model(const std::string& shape, const Mo
 
 std::vector<int32_t> random_ids(int64_t n, int64_t vocab, Rng& rng);
 
-// Lengths of `n` completions, log-normal like those of models that think: half of them are above
-// 300 tokens, one in a hundred above 4,096; cut at `longest`.
+// Lengths of `n` completions, log-normal like those of models that think: of 8,192 tokens at most
+// half are above 300 and one in a hundred above 4,096, of another `longest` in proportion.
 constexpr double kTailMedian = 300, kTail99 = 4096;
 constexpr int64_t kTailLongest = 8192;
 std::vector<int64_t> tail_lengths(int64_t n, int64_t longest, uint64_t key);

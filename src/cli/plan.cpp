@@ -26,7 +26,7 @@ int plan(const Options& o) {
   const Recipe recipe = read_recipe(find_path(o.recipe), o.overrides);
   // A plan is for the device that the recipe asks for, also where this machine has none.
   const bool cpu = recipe.device == "cpu" || (recipe.device == "auto" && !at::hasCUDA());
-  const int64_t value_bytes = cpu || recipe.dtype == "float32" ? 4 : 2;
+  const Precision precision{cpu || recipe.dtype == "float32" ? 4 : 2, recipe.fp8};
   int64_t available = static_cast<int64_t>(o.memory * (1 << 30));
   if (available == 0 && cpu) available = free_memory(at::kCPU);
   if (available == 0 && at::hasCUDA()) {
@@ -38,9 +38,9 @@ int plan(const Options& o) {
   for (StageOptions stage : recipe.stages) {
     const ModelConfig shape = planned_shape(recipe, stage);
     if (!cpu && available > 0) {
-      stage.recompute = decide_recompute(stage, shape, value_bytes, available);
+      stage.recompute = decide_recompute(stage, shape, precision, available);
     }
-    const StagePlan p = plan_stage(stage, shape, value_bytes);
+    const StagePlan p = plan_stage(stage, shape, precision);
     print_line(plan_text(p));
     stages.push_back(plan_json(p));
     least = std::max(least, p.least);
@@ -51,7 +51,7 @@ int plan(const Options& o) {
       o.output,
       {{"stages", stages}, {"least_bytes", least}, {"available_bytes", available}, {"fits", fits}});
   if (available == 0) return 0;
-  for (const auto& [stage, shape] : planned) require_fit(stage, shape, value_bytes, available);
+  for (const auto& [stage, shape] : planned) require_fit(stage, shape, precision, available);
   return 0;
 }
 

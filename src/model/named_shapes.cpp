@@ -59,7 +59,8 @@ struct CutShape {
   const char *name, *of;
   int layers;
 };
-const CutShape kCut[] = {{"qwen3-30b-a3b-small", "qwen3-30b-a3b", 8}};
+const CutShape kCut[] = {{"qwen3-30b-a3b-small", "qwen3-30b-a3b", 8},
+                         {"deepseek-v2-lite-small", "deepseek-v2-lite", 8}};
 
 }  // namespace
 

@@ -387,74 +387,107 @@ void log_prob_cuda(const Tensor& x, const Tensor& targets, float inv_temperature
 }
 #endif
 
+// Rows of a batch's log-probabilities, what is known of them, and the gradient that comes back.
+struct LogProbRows {
+  Tensor targets, lse, entropy;  // [M]
+  Tensor dlogp, dentropy;        // [M]; dentropy may be undefined
+  float inv_temperature = 1;
+};
+
+// x [n, V], the logits of the rows from `begin` on -> their gradient, of `type`; x is overwritten
+// where that is float32.
+Tensor logit_gradient(const Tensor& x, int64_t begin, const LogProbRows& rows,
+                      at::ScalarType type) {
+  const int64_t n = x.size(0), v = x.size(1);
+  const auto part = [&](const Tensor& t) {
+    return t.defined() ? t.const_data_ptr<float>() + begin : nullptr;
+  };
+  const int64_t* targets = rows.targets.const_data_ptr<int64_t>() + begin;
+  const float* entropy = rows.dentropy.defined() ? part(rows.entropy) : nullptr;
+  const Tensor d = type == at::kFloat ? x : at::empty_like(x, type);
+  if (x.is_cpu()) {
+    kernels::log_prob_backward(x.const_data_ptr<float>(), targets, rows.inv_temperature,
+                               part(rows.lse), entropy, part(rows.dlogp), part(rows.dentropy),
+                               d.data_ptr<float>(), n, v);
+    return d;
+  }
+#ifdef HONE_WITH_CUDA
+  const c10::cuda::CUDAGuard guard(x.device());
+  kernels::cuda::log_prob_backward({x.const_data_ptr<float>(), targets, n, v, rows.inv_temperature,
+                                    part(rows.lse), entropy, part(rows.dlogp), part(rows.dentropy)},
+                                   cuda::type_of(d), d.data_ptr(),
+                                   c10::cuda::getCurrentCUDAStream().stream());
+#endif
+  return d;
+}
+
 struct LogProbFunction : FunctionOf<LogProbFunction> {
+  // The rows' part of the gradients of the head, which is added, and of `hidden`.
+  static void add_gradients(const Tensor& dlogits, const Tensor& hidden, const Parameter& head,
+                            const Tensor& dhidden) {
+    add_weight_gradient(dlogits, hidden, head);
+    product_transposed_into(dhidden, dlogits, head);
+  }
+
+  // `given`: the gradient of logp, [M], to be formed here, or undefined; not a variable of the
+  // graph.
   static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Parameter* head,
-                               const Tensor& targets, double inv_temperature) {
+                               const Tensor& targets, double inv_temperature, const Tensor* given) {
+    const Tensor& known = *given;
     const int64_t m = hidden.size(0), v = head->rows;
     const auto options = hidden.options().dtype(at::kFloat);
     Tensor logp = at::empty({m}, options), entropy = at::empty({m}, options),
            lse = at::empty({m}, options);
+    const LogProbRows rows{targets, lse, entropy, known, {}, static_cast<float>(inv_temperature)};
+    const Tensor dhidden = known.defined() ? at::empty_like(hidden) : Tensor();
     for (int64_t begin = 0; begin < m; begin += head_rows(hidden, v)) {
       const int64_t n = std::min(head_rows(hidden, v), m - begin);
-      Tensor x = chunk_logits(hidden.narrow(0, begin, n), *head);  // [n, V]
+      const Tensor h = hidden.narrow(0, begin, n), x = chunk_logits(h, *head);  // [n, V]
       const Tensor target = targets.narrow(0, begin, n);
       if (hidden.is_cpu()) {
         kernels::log_prob(x.const_data_ptr<float>(), target.const_data_ptr<int64_t>(),
-                          static_cast<float>(inv_temperature), logp.data_ptr<float>() + begin,
+                          rows.inv_temperature, logp.data_ptr<float>() + begin,
                           entropy.data_ptr<float>() + begin, lse.data_ptr<float>() + begin, n, v);
-        continue;
-      }
+      } else {
 #ifdef HONE_WITH_CUDA
-      log_prob_cuda(x, target, static_cast<float>(inv_temperature), logp.narrow(0, begin, n),
-                    entropy.narrow(0, begin, n), lse.narrow(0, begin, n));
+        log_prob_cuda(x, target, rows.inv_temperature, logp.narrow(0, begin, n),
+                      entropy.narrow(0, begin, n), lse.narrow(0, begin, n));
 #endif
+      }
+      if (known.defined()) {
+        add_gradients(logit_gradient(x, begin, rows, hidden.scalar_type()), h, *head,
+                      dhidden.narrow(0, begin, n));
+      }
     }
-    ctx->save_for_backward({hidden, targets, lse, entropy});
+    if (known.defined()) {
+      ctx->save_for_backward({dhidden});
+    } else {
+      ctx->save_for_backward({hidden, targets, lse, entropy});
+    }
     save_parameter(ctx, head);
     ctx->saved_data["inv_temperature"] = inv_temperature;
     return {logp, entropy};
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor &hidden = saved[0], &targets = saved[1], &lse = saved[2], &entropy = saved[3];
+    const Tensor &hidden = saved[0], none;
+    if (saved.size() == 1) return {hidden, none, none, none, none};  // the gradient itself
     const Parameter& head = saved_parameter(ctx);
-    const double inv_temperature = ctx->saved_data["inv_temperature"].toDouble();
-    const int64_t m = hidden.size(0), v = head.rows;
-    const Tensor dlogp = dy[0].defined() ? dy[0].contiguous() : at::zeros_like(lse);
-    const bool with_entropy = dy[1].defined();
-    const Tensor dentropy = with_entropy ? dy[1].contiguous() : Tensor();
-    Tensor dhidden = at::empty_like(hidden);
-    for (int64_t begin = 0; begin < m; begin += head_rows(hidden, v)) {
-      const int64_t n = std::min(head_rows(hidden, v), m - begin);
+    const int64_t m = hidden.size(0);
+    const LogProbRows rows{saved[1],
+                           saved[2],
+                           saved[3],
+                           dy[0].defined() ? dy[0].contiguous() : at::zeros_like(saved[2]),
+                           dy[1].defined() ? dy[1].contiguous() : Tensor(),
+                           static_cast<float>(ctx->saved_data["inv_temperature"].toDouble())};
+    const Tensor dhidden = at::empty_like(hidden);
+    for (int64_t begin = 0; begin < m; begin += head_rows(hidden, head.rows)) {
+      const int64_t n = std::min(head_rows(hidden, head.rows), m - begin);
       const Tensor h = hidden.narrow(0, begin, n);
-      Tensor x = chunk_logits(h, head);  // [n, V], becomes the gradient of the logits
-      const Tensor target = targets.narrow(0, begin, n);
-      if (hidden.is_cpu()) {
-        kernels::log_prob_backward(
-            x.const_data_ptr<float>(), target.const_data_ptr<int64_t>(),
-            static_cast<float>(inv_temperature), lse.const_data_ptr<float>() + begin,
-            with_entropy ? entropy.const_data_ptr<float>() + begin : nullptr,
-            dlogp.const_data_ptr<float>() + begin,
-            with_entropy ? dentropy.const_data_ptr<float>() + begin : nullptr, x.data_ptr<float>(),
-            n, v);
-      } else {
-#ifdef HONE_WITH_CUDA
-        const auto part = [&](const Tensor& t) { return t.const_data_ptr<float>() + begin; };
-        const bool half = hidden.scalar_type() == at::kBFloat16;
-        const Tensor d = half ? at::empty_like(x, hidden.scalar_type()) : x;
-        const c10::cuda::CUDAGuard guard(x.device());
-        kernels::cuda::log_prob_backward(
-            {x.const_data_ptr<float>(), target.const_data_ptr<int64_t>(), n, v,
-             static_cast<float>(inv_temperature), part(lse), part(entropy), part(dlogp),
-             with_entropy ? part(dentropy) : nullptr},
-            cuda::type_of(d), d.data_ptr(), c10::cuda::getCurrentCUDAStream().stream());
-        x = d;
-#endif
-      }
-      add_weight_gradient(x, h, head);
-      product_transposed_into(dhidden.narrow(0, begin, n), x, head);
+      add_gradients(logit_gradient(chunk_logits(h, head), begin, rows, hidden.scalar_type()), h,
+                    head, dhidden.narrow(0, begin, n));
     }
-    return {dhidden, Tensor(), Tensor(), Tensor()};
+    return {dhidden, none, none, none, none};
   }
 };
 
@@ -541,8 +574,8 @@ Input gated(const Tensor& gate_up, Activation activation, bool again) {
 }
 
 LogProbs log_probs(const Tensor& hidden, const Parameter& head, const Tensor& targets,
-                   double inv_temperature) {
-  const variable_list out = LogProbFunction::apply(hidden, &head, targets, inv_temperature);
+                   double inv_temperature, const Tensor& dlogp) {
+  const variable_list out = LogProbFunction::apply(hidden, &head, targets, inv_temperature, &dlogp);
   return {out[0], out[1]};
 }
 

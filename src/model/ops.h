@@ -111,12 +111,15 @@ bool has_grouped_experts(const ModelConfig& config, at::ScalarType type);
 
 // log p(targets[m] | hidden[m]) and the entropy of that distribution, at inv_temperature.
 // hidden [M, C], targets [M] int64 -> two tensors [M] float32. Logits are formed in chunks and
-// formed again by the backward pass; they are never whole in memory.
+// formed again by the backward pass; they are never whole in memory. Where the gradient of logp is
+// known beforehand, `dlogp` [M], gradients are formed with the logits: the head's is added at once,
+// and the backward pass, which must be given that same gradient and none of the entropy, hands on
+// that of `hidden`.
 struct LogProbs {
   at::Tensor logp, entropy;
 };
 LogProbs log_probs(const at::Tensor& hidden, const Parameter& head, const at::Tensor& targets,
-                   double inv_temperature);
+                   double inv_temperature, const at::Tensor& dlogp = {});
 
 // hidden [M, C] -> [M, V] float32.
 at::Tensor logits(const at::Tensor& hidden, const Parameter& head);

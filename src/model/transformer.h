@@ -40,8 +40,8 @@ class Transformer {
   // [M, C] -> [M, V] float32.
   at::Tensor logits(const at::Tensor& hidden) const { return ops::logits(hidden, *head_); }
   ops::LogProbs log_probs(const at::Tensor& hidden, const at::Tensor& targets,
-                          double inv_temperature = 1.0) const {
-    return ops::log_probs(hidden, *head_, targets, inv_temperature);
+                          double inv_temperature = 1.0, const at::Tensor& dlogp = {}) const {
+    return ops::log_probs(hidden, *head_, targets, inv_temperature, dlogp);
   }
 
   // Normal(0, 0.02), output projections 0.02 / sqrt(2 L), norms 1; a function of the seed alone.

@@ -25,8 +25,14 @@ struct LayerBytes {
 
 class PassPlanner {
  public:
-  PassPlanner(const ModelConfig& c, const StageOptions& s, int64_t value_bytes, const PassShape& p)
-      : c_(c), value_(value_bytes), t_(p.tokens), p_(p), recompute_(s.recompute) {
+  PassPlanner(const ModelConfig& c, const StageOptions& s, const Precision& precision,
+              const PassShape& p)
+      : c_(c),
+        precision_(precision),
+        value_(precision.value_bytes),
+        t_(p.tokens),
+        p_(p),
+        recompute_(s.recompute) {
     if (s.lora.on()) lora_ = lora_shape(s.lora);
   }
 
@@ -71,6 +77,12 @@ class PassPlanner {
   int64_t cheap(int64_t elements, std::initializer_list<const char*> readers) const {
     return selective() || !learned(readers) ? 0 : elements;
   }
+  // The same where the product is of `rows` outputs: in 8 bits it keeps a form of its own, a byte
+  // an element, whatever is formed again.
+  int64_t read(int64_t elements, int64_t rows, std::initializer_list<const char*> readers) const {
+    if (!in_8_bits(precision_, rows, elements) || lora_.rank > 0) return cheap(elements, readers);
+    return elements / value_;
+  }
 
   LayerBytes layer(bool sparse) const {
     LayerBytes l;
@@ -97,8 +109,11 @@ class PassPlanner {
 
   void attention(LayerBytes& l) const {
     const int64_t heads = (c_.heads + c_.kv_heads) * c_.head_dim;
-    int64_t elements = c_.hidden + cheap(c_.hidden, {"q_proj", "k_proj", "v_proj"});
+    const int64_t mixed = c_.heads * c_.head_dim;
+    int64_t elements = c_.hidden + read(c_.hidden, heads + c_.kv_heads * c_.head_dim,
+                                        {"q_proj", "k_proj", "v_proj"});
     if (c_.head_norms) elements += heads;  // queries and keys before their norms
+    if (in_8_bits(precision_, c_.hidden, mixed) && lora_.rank == 0) elements += mixed / value_;
     l.attention = t_ * (value_ * elements + kFloat);
     flash(l, c_.heads, c_.kv_heads, c_.head_dim);
   }
@@ -117,12 +132,14 @@ class PassPlanner {
 
   // Also the experts that every token takes; the norm before it.
   void dense(LayerBytes& l, int64_t inner) const {
-    int64_t elements = c_.hidden + cheap(c_.hidden, {"gate_proj", "up_proj"}) + 2 * inner;
+    int64_t elements = c_.hidden + read(c_.hidden, 2 * inner, {"gate_proj", "up_proj"}) + 2 * inner;
     if (c_.activation != Activation::silu) elements += inner;
-    const int64_t mixed = cheap(inner, {"down_proj"});
+    const int64_t mixed = read(inner, c_.hidden, {"down_proj"});
     l.feed_forward = t_ * (value_ * (elements + mixed) + kFloat);
     // The gradients of the gate's result and of its inputs, while that result is gone.
     l.feed_forward_temporary = value_ * t_ * (3 * inner - mixed);
+    // Its 8-bit forms, along both sides.
+    if (in_8_bits(precision_, 2 * inner, c_.hidden)) l.feed_forward_temporary += 4 * t_ * inner;
   }
 
   void experts(LayerBytes& l) const {
@@ -146,6 +163,7 @@ class PassPlanner {
   }
 
   const ModelConfig& c_;
+  Precision precision_;
   int64_t value_, t_;
   PassShape p_;
   Recompute recompute_;
@@ -154,9 +172,9 @@ class PassPlanner {
 
 }  // namespace
 
-PassBytes pass_bytes(const ModelConfig& shape, const StageOptions& stage, int64_t value_bytes,
-                     const PassShape& pass) {
-  return PassPlanner(shape, stage, value_bytes, pass).bytes();
+PassBytes pass_bytes(const ModelConfig& shape, const StageOptions& stage,
+                     const Precision& precision, const PassShape& pass) {
+  return PassPlanner(shape, stage, precision, pass).bytes();
 }
 
 }  // namespace hone

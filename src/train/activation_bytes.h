@@ -8,6 +8,17 @@
 
 namespace hone {
 
+// How a stage computes.
+struct Precision {
+  int64_t value_bytes = 4;  // of a weight and an activation: 2 in bfloat16
+  bool fp8 = false;         // ModelPlace::fp8
+};
+
+// Whether a matrix of these sides is multiplied in 8 bits (Transformer's constructor).
+inline bool in_8_bits(const Precision& p, int64_t rows, int64_t columns) {
+  return p.fp8 && rows % 128 == 0 && columns % 128 == 0;
+}
+
 struct PassShape {
   int64_t tokens = 0;     // of the micro-batch
   int64_t sequences = 0;  // that it is made of
@@ -19,14 +30,14 @@ struct PassBytes {
   int64_t temporary = 0;  // the most that is there beside them
 };
 
-// `value_bytes`: of an activation. A stage that leaves `recompute` to its plan counts as none.
+// A stage that leaves `recompute` to its plan counts as none.
 //
 // What each operation keeps is read off its function in src/model (save_for_backward, and what
 // autograd keeps for LibTorch's own), counted in elements a token; see the comments in the source.
 // Not counted: the allocator's rounding, at most a MiB a tensor. Where flash attention does not
 // serve (float32, heads that it lacks) attention's scores are not counted, so that the figure is
 // too low.
-PassBytes pass_bytes(const ModelConfig& shape, const StageOptions& stage, int64_t value_bytes,
-                     const PassShape& pass);
+PassBytes pass_bytes(const ModelConfig& shape, const StageOptions& stage,
+                     const Precision& precision, const PassShape& pass);
 
 }  // namespace hone

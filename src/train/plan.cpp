@@ -76,9 +76,26 @@ int64_t adapter_parameters(const LoraOptions& lora, const ModelConfig& config) {
   return parameters;
 }
 
+// The forms of the weights that are multiplied in 8 bits, as they stand and transposed.
+int64_t eight_bit_bytes(const ModelConfig& c, const Precision& p) {
+  const int64_t mixed = c.heads * c.head_dim, inner = c.intermediate;
+  int64_t bytes = 0;
+  const auto add = [&](int64_t rows, int64_t columns) {
+    if (in_8_bits(p, rows, columns)) bytes += 2 * rows * columns;
+  };
+  for (int64_t layer = 0; layer < c.layers; ++layer) {
+    const int64_t dense = c.is_sparse(layer) ? c.experts.shared_intermediate : inner;
+    if (c.latent.kv_rank == 0) add(mixed + 2 * c.kv_heads * c.head_dim, c.hidden);
+    add(c.hidden, c.latent.kv_rank > 0 ? c.heads * c.latent.value : mixed);
+    if (dense > 0) add(2 * dense, c.hidden), add(c.hidden, dense);
+  }
+  return bytes;
+}
+
 }  // namespace
 
-StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_bytes) {
+StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, const Precision& precision) {
+  const int64_t value_bytes = precision.value_bytes;
   StagePlan plan;
   plan.name = s.name;
   plan.kind = s.kind;
@@ -103,13 +120,16 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
     plan.peak += bytes;
   };
   add("weights", n * value_bytes);
+  if (precision.fp8) add("8-bit weights", eight_bit_bytes(c, precision));
   if (lora) add("adapters", trained * value_bytes);
   if (value_bytes < 4) add("float32 masters", trained * 4);
   add("gradients", trained * 4);
   if (!s.optimizer.offload) {
     add("moments", moment_bytes(s.optimizer.moments, trained));  // Muon leaves one of them unused
   }
-  if (rl && needs_reference(s.objective) && !lora) add("reference", n * value_bytes);
+  if (rl && needs_reference(s.objective) && !lora) {
+    add("reference", n * value_bytes + (precision.fp8 ? eight_bit_bytes(c, precision) : 0));
+  }
   // At most so many completions run at once (engine.h), each to its end; a group shares its prompt.
   constexpr int64_t kSeats = 1024;
   const int64_t seats = std::min(kSeats, plan.completions);
@@ -118,8 +138,11 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, int64_t value_
   const int64_t kept = plan.peak;
   PassShape pass{plan.micro_batch_tokens, std::max<int64_t>(plan.micro_batch_tokens / row, 1),
                  plan.micro_batch_tokens};
-  if (rl) pass.targets = plan.micro_batch_tokens * completion / (prompt + completion);
-  const PassBytes passes = pass_bytes(c, s, value_bytes, pass);
+  if (rl) {  // a group's prompt is there once
+    const int64_t predicted = s.group_size * completion;
+    pass.targets = plan.micro_batch_tokens * predicted / (prompt + predicted);
+  }
+  const PassBytes passes = pass_bytes(c, s, precision, pass);
   add("activations", passes.kept);
   add("temporaries",
       std::max(passes.temporary, optimizer_temporaries(s.optimizer, trained) - passes.kept));
@@ -157,13 +180,13 @@ ModelConfig planned_shape(const Recipe& recipe, const StageOptions& stage) {
   return complete_shape(shape, cat("stage '", stage.name, "': shape"));
 }
 
-Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
-                           int64_t available) {
+Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape,
+                           const Precision& precision, int64_t available) {
   if (stage.recompute != Recompute::automatic) return stage.recompute;
   StageOptions tried = stage;
   for (const Recompute recompute : {Recompute::none, Recompute::selective}) {
     tried.recompute = recompute;
-    if (plan_stage(tried, shape, value_bytes).least <= available) return recompute;
+    if (plan_stage(tried, shape, precision).least <= available) return recompute;
   }
   return Recompute::layers;
 }
@@ -179,8 +202,8 @@ struct Change {
 
 // Those that there are, what saves most first. A change that saves nothing is left out.
 std::vector<Change> changes_of(const StageOptions& stage, const ModelConfig& shape,
-                               int64_t value_bytes) {
-  const StagePlan now = plan_stage(stage, shape, value_bytes);
+                               const Precision& precision) {
+  const StagePlan now = plan_stage(stage, shape, precision);
   const int64_t half = std::max<int64_t>(now.micro_batch_tokens / 2, 1);
   std::vector<Change> all = {
       {"recompute=layers", [](StageOptions& s) { s.recompute = Recompute::layers; }},
@@ -202,7 +225,7 @@ std::vector<Change> changes_of(const StageOptions& stage, const ModelConfig& sha
   for (Change& c : all) {
     StageOptions changed = stage;
     c.apply(changed);
-    c.saved = now.least - plan_stage(changed, shape, value_bytes).least;
+    c.saved = now.least - plan_stage(changed, shape, precision).least;
   }
   std::erase_if(all, [](const Change& c) { return c.saved <= 0; });
   std::stable_sort(all.begin(), all.end(),
@@ -212,11 +235,11 @@ std::vector<Change> changes_of(const StageOptions& stage, const ModelConfig& sha
 
 }  // namespace
 
-void require_fit(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
+void require_fit(const StageOptions& stage, const ModelConfig& shape, const Precision& precision,
                  int64_t available) {
-  const int64_t least = plan_stage(stage, shape, value_bytes).least;
+  const int64_t least = plan_stage(stage, shape, precision).least;
   if (least <= available) return;
-  std::vector<Change> changes = changes_of(stage, shape, value_bytes);
+  std::vector<Change> changes = changes_of(stage, shape, precision);
   if (changes.size() > 3) changes.resize(3);
   std::string advice;
   StageOptions changed = stage;
@@ -224,7 +247,7 @@ void require_fit(const StageOptions& stage, const ModelConfig& shape, int64_t va
     advice += cat(advice.empty() ? "; " : ", ", c.text, " saves ", amount(c.saved));
     c.apply(changed);
   }
-  const int64_t after = plan_stage(changed, shape, value_bytes).least;
+  const int64_t after = plan_stage(changed, shape, precision).least;
   if (!changes.empty()) {
     advice +=
         cat("; together ", amount(after), " are needed", after <= available ? ", which fits" : "");

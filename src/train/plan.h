@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "train/activation_bytes.h"
 #include "train/recipe.h"
 
 namespace hone {
@@ -27,8 +28,7 @@ struct StagePlan {
   int64_t least = 0;
 };
 
-// The worst case of a stage on one device. `value_bytes`: of a weight and an activation, 2 in
-// bfloat16 (with float32 masters beside), 4 in float32.
+// The worst case of a stage on one device; bfloat16 has float32 masters beside.
 //
 // Weights, adapters, masters, float32 gradients, moments, the reference and the cache follow from
 // the recipe; activations from what the operations keep of a token, temporaries from what the
@@ -36,7 +36,8 @@ struct StagePlan {
 // workspaces are those of the matrix products and of sampling. Memory that LibTorch's allocator and
 // the engine do not hold (the driver's own, half a GiB) is not in it.
 // `recompute: auto` counts as none; see decide_recompute.
-StagePlan plan_stage(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes);
+StagePlan plan_stage(const StageOptions& stage, const ModelConfig& shape,
+                     const Precision& precision);
 
 // The shape of the model of a stage: its own, its directory's, or that of the stage before it.
 // Throws UserError where there is none.
@@ -44,12 +45,12 @@ ModelConfig planned_shape(const Recipe& recipe, const StageOptions& stage);
 
 // What `recompute: auto` becomes on a device with `available` bytes free: none, selective or
 // layers, the first with which the stage fits.
-Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
-                           int64_t available);
+Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape,
+                           const Precision& precision, int64_t available);
 
 // Throws UserError if the stage does not fit into `available` bytes: what it needs, and the three
 // changes of the recipe that would save most, each planned by itself and all together.
-void require_fit(const StageOptions& stage, const ModelConfig& shape, int64_t value_bytes,
+void require_fit(const StageOptions& stage, const ModelConfig& shape, const Precision& precision,
                  int64_t available);
 
 Json plan_json(const StagePlan& plan);

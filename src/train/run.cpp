@@ -186,19 +186,23 @@ void check_inputs(const Recipe& recipe, const std::string& run) {
   }
 }
 
+Precision precision_of(const ModelPlace& place) {
+  return {static_cast<int64_t>(c10::elementSize(place.dtype)), place.fp8};
+}
+
 // The recipe with `recompute: auto` decided for the device. Throws UserError if a stage that is
 // still to be run does not fit into the GPU's memory. What a plan says of the CPU is too coarse for
 // either.
 Recipe fitted(Recipe recipe, const std::string& run, const ModelPlace& place) {
   if (place.device.is_cpu()) return recipe;
   const int64_t available = free_memory(place.device);
-  const auto value_bytes = static_cast<int64_t>(c10::elementSize(place.dtype));
+  const Precision precision = precision_of(place);
   for (size_t i = 0; i < recipe.stages.size(); ++i) {
     StageOptions& stage = recipe.stages[i];
     if (is_finished(run, i, stage)) continue;
     const ModelConfig shape = planned_shape(recipe, stage);
-    stage.recompute = decide_recompute(stage, shape, value_bytes, available);
-    require_fit(stage, shape, value_bytes, available);
+    stage.recompute = decide_recompute(stage, shape, precision, available);
+    require_fit(stage, shape, precision, available);
   }
   return recipe;
 }
@@ -350,11 +354,11 @@ RunEnd run_stages(const Recipe& recipe, const RunOptions& options, const ModelPl
                            place.device.str(), ", ", kernels::num_threads(), " threads\n");
   for (const StageOptions& stage : recipe.stages) header += "  " + describe_stage(stage) + "\n";
   if (place.device.is_cuda()) {
-    const auto value_bytes = static_cast<int64_t>(c10::elementSize(place.dtype));
+    const Precision precision = precision_of(place);
     for (size_t i = 0; i < recipe.stages.size(); ++i) {
       const StageOptions& stage = recipe.stages[i];
       if (is_finished(options.directory, i, stage)) continue;  // its model may be gone by now
-      header += plan_text(plan_stage(stage, planned_shape(recipe, stage), value_bytes)) + "\n";
+      header += plan_text(plan_stage(stage, planned_shape(recipe, stage), precision)) + "\n";
     }
   }
   header += cat("  writes to ", options.directory,

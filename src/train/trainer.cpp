@@ -148,7 +148,7 @@ int64_t tokens_of(std::span<const TrainingSequence> sequences) {
 
 void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
                                const Gradient& gradient, const std::function<void()>& forget,
-                               bool predict) {
+                               const KnownGradient& known, bool predict) {
   const at::AutoGradMode with_grad(true);
   const bool experts = model_.config().experts.count > 0;
   const double all_tokens = static_cast<double>(tokens_of(sequences));
@@ -168,12 +168,19 @@ void Trainer::forward_backward(std::span<const TrainingSequence> sequences,
     const Tensor all = model_.forward(batch.forward);
     batch.forward.routing = nullptr;
     const Tensor hidden = ops::select_rows(all, batch.hidden_rows);
-    const ops::LogProbs out = model_.log_probs(hidden, batch.targets, 1.0 / options_.temperature);
-    const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
-    dlogp.assign(logp.size(), 0.0f);
+    dlogp.assign(static_cast<size_t>(batch.targets.numel()), 0.0f);
     dentropy.clear();
+    Tensor known_dlogp;
+    if (known) {
+      known(first, batch.offsets, dlogp);
+      known_dlogp = to_device(dlogp, model_.device());
+    }
+    const ops::LogProbs out =
+        model_.log_probs(hidden, batch.targets, 1.0 / options_.temperature, known_dlogp);
+    const std::vector<float> logp = to_host(out.logp), entropy = to_host(out.entropy);
     gradient(first, batch.offsets, logp, entropy, dlogp, dentropy);
-    std::vector<Tensor> losses = {out.logp}, gradients = {to_device(dlogp, model_.device())};
+    std::vector<Tensor> losses = {out.logp},
+                        gradients = {known ? known_dlogp : to_device(dlogp, model_.device())};
     const auto add = [&](const Tensor& loss, double factor) {
       losses.push_back(loss);
       gradients.push_back(at::full_like(loss, factor));
@@ -365,20 +372,25 @@ Trainer::LikelihoodStep Trainer::likelihood_step(std::span<const TrainingSequenc
   if (step.tokens == 0) return step;
   const double weight = 1.0 / static_cast<double>(step.tokens);
   const bool predict = options_.balance.predict_coef > 0 && model_.config().predict_layers > 0;
+  const auto known = [&](size_t first, const std::vector<int64_t>& offsets,
+                         std::vector<float>& dlogp) {
+    for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+      for (int64_t t = offsets[i]; t < offsets[i + 1]; ++t) {
+        const size_t at = static_cast<size_t>(t - offsets[i]);
+        if (!masks.empty() && !masks[first + i][at]) continue;
+        dlogp[static_cast<size_t>(t)] = static_cast<float>(-weight);
+      }
+    }
+  };
+  const auto add_loss = [&](size_t, const std::vector<int64_t>&, std::span<const float> logp,
+                            std::span<const float>, std::vector<float>& dlogp,
+                            std::vector<float>&) {
+    for (size_t t = 0; t < logp.size(); ++t) {
+      if (dlogp[t] != 0) step.loss -= weight * logp[t];
+    }
+  };
   forward_backward(
-      sequences,
-      [&](size_t first, const std::vector<int64_t>& offsets, std::span<const float> logp,
-          std::span<const float>, std::vector<float>& dlogp, std::vector<float>&) {
-        for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-          for (int64_t t = offsets[i]; t < offsets[i + 1]; ++t) {
-            const size_t at = static_cast<size_t>(t - offsets[i]);
-            if (!masks.empty() && !masks[first + i][at]) continue;
-            step.loss -= weight * logp[static_cast<size_t>(t)];
-            dlogp[static_cast<size_t>(t)] = static_cast<float>(-weight);
-          }
-        }
-      },
-      [&] { step.loss = 0; }, predict);
+      sequences, add_loss, [&] { step.loss = 0; }, known, predict);
   step.predict_loss = predict_loss_ / static_cast<double>(tokens_of(sequences));
   step.gradient_norm = optimizer_.step(lr);
   step.load = end_step();

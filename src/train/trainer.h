@@ -124,8 +124,14 @@ class Trainer {
   using Gradient = std::function<void(size_t first, const std::vector<int64_t>& offsets,
                                       std::span<const float> logp, std::span<const float> entropy,
                                       std::vector<float>& dlogp, std::vector<float>& dentropy)>;
+  // Where the gradient of the log-probabilities does not depend on them, `known` fills it in first,
+  // and `gradient` is told what came of it; the head is then gone through once.
+  using KnownGradient = std::function<void(size_t first, const std::vector<int64_t>& offsets,
+                                           std::vector<float>& dlogp)>;
   void forward_backward(std::span<const TrainingSequence> sequences, const Gradient& gradient,
-                        const std::function<void()>& forget, bool predict_ahead = false);
+                        const std::function<void()>& forget, const KnownGradient& known = {},
+                        bool predict_ahead = false);
+
   Transformer& model_;
   Optimizer optimizer_;
   TrainerOptions options_;

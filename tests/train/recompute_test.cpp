@@ -157,7 +157,7 @@ TEST_CASE("a plan counts what a pass keeps") {
   StageOptions stage;
   for (const Recompute r : {Recompute::none, Recompute::selective, Recompute::layers}) {
     stage.recompute = r;
-    const PassBytes planned = pass_bytes(model->config(), stage, 4, {tokens, 8, 0});
+    const PassBytes planned = pass_bytes(model->config(), stage, {4}, {tokens, 8, 0});
     const Measured measured = bytes_of_pass(*model, r);
     INFO("planned " << planned.kept << ", measured " << measured.held);
     // Beside these a few integers a token.

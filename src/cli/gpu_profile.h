@@ -26,7 +26,8 @@ Json profile_json(const std::vector<KernelTime>& kernels, double seconds, int64_
 // The same for people.
 std::string profile_table(const Json& profile);
 
-// attention | gemm | norm | rope | activation | embedding | sampling | sort | head | copy | other,
+// attention | gemm | norm | rope | activation | embedding | sampling | sort | head | optimizer |
+// fp8 casts | copy | other,
 // by the kernel's full name. The matrix product of the head counts as gemm: its kernel serves other
 // products too. Routers share the kernels of sort.
 std::string kernel_group(const std::string& name);

@@ -40,11 +40,6 @@ __device__ float to_code(float x, float levels, uint32_t bits) {
   return below + ((x - low) * 65536.0f > static_cast<float>(bits) * (high - low) ? 1.0f : 0.0f);
 }
 
-__device__ float warp_max(float x) {
-  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
-  return x;
-}
-
 struct Floats {
   float v[kEach];
 };
@@ -165,6 +160,7 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(const AdamW a) {
     const float d = g.v[e] * scale;
     m.v[e] += a.gain1 * (d - m.v[e]);
     v.v[e] = a.beta2 * v.v[e] + a.gain2 * d * d;
+    if (at + e >= a.count) m.v[e] = v.v[e] = 0.0f;  // of int8: what pads the last block
     w.v[e] = w.v[e] * a.decay - a.rate * m.v[e] / (sqrtf(v.v[e]) * a.root_correction + a.eps);
   }
   store(a.weights, at, a.count, w);

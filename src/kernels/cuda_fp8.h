@@ -14,9 +14,9 @@ namespace hone::kernels::cuda {
 constexpr int64_t kFp8Block = 128;
 constexpr int64_t kFp8Rows = 16;  // what the rows of a product are rounded up to
 
-// x [M, K] bf16, K a multiple of 128, P = M rounded up to kFp8Rows. Either result may be null.
+// x [M, K] bf16, K a multiple of 128, P = M rounded up to kFp8Rows.
 //   q [P, K], factors [K / 128][P]: tiles along K; rows from M on are 0
-//   qt [K, P], factors_t [ceil(P / 128)][K]: tiles along M
+//   or null: qt [K, P], factors_t [ceil(P / 128)][K]: tiles along M
 struct Fp8Rows {
   const void* x;
   int64_t stride;  // of a row of x, in elements

@@ -15,11 +15,6 @@ constexpr float kLargest = 448.0f;
 
 using Tile = __nv_bfloat16[kSide][kStride];
 
-__device__ float warp_max(float x) {
-  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
-  return x;
-}
-
 // Of zeros alone: anything will do.
 __device__ float factor_of(float largest) { return largest > 0.0f ? largest / kLargest : 1.0f; }
 
@@ -64,7 +59,7 @@ struct Line {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    rows_kernel(const Fp8Rows a, int64_t m, int64_t k, int64_t padded) {
+    fp8_rows_kernel(const Fp8Rows a, int64_t m, int64_t k, int64_t padded) {
   __shared__ Tile tile;
   const int64_t row = static_cast<int64_t>(blockIdx.y) * kSide,
                 column = blockIdx.x * int64_t{kSide};
@@ -73,13 +68,13 @@ __global__ void __launch_bounds__(kThreads)
   const int warp = threadIdx.x / 32;
   const bool first = threadIdx.x % 32 == 0;
   const int64_t rows = padded - row;  // that exist from here on
-  for (int r = warp; a.q != nullptr && r < kSide && r < rows; r += kWarps) {
+  for (int r = warp; r < kSide && r < rows; r += kWarps) {
     const Line line([&](int i) { return tile[r][i]; });
     const float factor = factor_of(line.largest());
     if (first) a.factors[blockIdx.x * padded + row + r] = factor;
     line.store(static_cast<__nv_fp8_e4m3*>(a.q) + (row + r) * k + column, factor, kSide);
   }
-  for (int c = warp; a.qt != nullptr && c < kSide; c += kWarps) {
+  for (int c = warp; c < kSide; c += kWarps) {
     const Line line([&](int i) { return tile[i][c]; });
     const float factor = factor_of(line.largest());
     if (first) a.factors_t[blockIdx.y * k + column + c] = factor;
@@ -89,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Along the columns alone: a warp takes a tile.
 __global__ void __launch_bounds__(kThreads)
-    tiles_kernel(const Fp8Rows a, int64_t m, int64_t k, int64_t padded) {
+    fp8_tiles_kernel(const Fp8Rows a, int64_t m, int64_t k, int64_t padded) {
   const int64_t tile = blockIdx.x * int64_t{kWarps} + threadIdx.x / 32, tiles = k / kSide;
   const int64_t row = tile / tiles, column = tile % tiles;
   if (row >= padded) return;
@@ -100,7 +95,8 @@ __global__ void __launch_bounds__(kThreads)
   line.store(static_cast<__nv_fp8_e4m3*>(a.q) + row * k + column * kSide, factor, kSide);
 }
 
-__global__ void __launch_bounds__(kThreads) weight_kernel(const Fp8Weight a, int64_t n, int64_t k) {
+__global__ void __launch_bounds__(kThreads)
+    fp8_weight_kernel(const Fp8Weight a, int64_t n, int64_t k) {
   __shared__ Tile tile;
   __shared__ float of_warp[kWarps];
   const int64_t row = static_cast<int64_t>(blockIdx.y) * kSide,
@@ -141,15 +137,16 @@ void to_fp8(const Fp8Rows& call, int64_t m, int64_t k, cudaStream_t stream) {
   const int64_t padded = (m + kFp8Rows - 1) / kFp8Rows * kFp8Rows;
   if (call.qt == nullptr) {
     const int64_t tiles = padded * (k / kSide);
-    tiles_kernel<<<static_cast<unsigned>((tiles + kWarps - 1) / kWarps), kThreads, 0, stream>>>(
+    fp8_tiles_kernel<<<static_cast<unsigned>((tiles + kWarps - 1) / kWarps), kThreads, 0, stream>>>(
         call, m, k, padded);
     return;
   }
-  rows_kernel<<<dim3(blocks_of(k), blocks_of(padded)), kThreads, 0, stream>>>(call, m, k, padded);
+  fp8_rows_kernel<<<dim3(blocks_of(k), blocks_of(padded)), kThreads, 0, stream>>>(call, m, k,
+                                                                                  padded);
 }
 
 void weight_to_fp8(const Fp8Weight& call, int64_t n, int64_t k, cudaStream_t stream) {
-  weight_kernel<<<dim3(blocks_of(k), blocks_of(n)), kThreads, 0, stream>>>(call, n, k);
+  fp8_weight_kernel<<<dim3(blocks_of(k), blocks_of(n)), kThreads, 0, stream>>>(call, n, k);
 }
 
 }  // namespace hone::kernels::cuda

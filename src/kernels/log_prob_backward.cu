@@ -22,8 +22,9 @@ __device__ void store_one(__nv_bfloat16* p, float x) { *p = __float2bfloat16_rn(
 
 // Each thread reads what it writes before it writes it: dlogits may be the logits.
 template <class T, bool kAligned>
-__global__ void __launch_bounds__(kThreads) backward_kernel(const LogProbBackward c, T* dlogits) {
-  const int64_t row = blockIdx.y;
+__global__ void __launch_bounds__(kThreads)
+    log_prob_backward_kernel(const LogProbBackward c, T* dlogits) {
+  const int64_t row = blockIdx.x;
   const float inv_t = c.inv_temperature, lse = c.lse[row], dlogp = c.dlogp[row];
   const bool with_entropy = c.dentropy != nullptr;
   const float entropy = with_entropy ? c.entropy[row] : 0.0f;
@@ -38,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(const LogProbBackwar
     if (with_entropy && p > 0.0f) d -= p * (log_p + entropy) * dentropy;
     return d * inv_t;
   };
-  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kThreads * kEach;
+  const int64_t begin = static_cast<int64_t>(blockIdx.y) * kThreads * kEach;
 #pragma unroll
   for (int i = 0; i < kEach / 4; ++i) {
     const int64_t at = begin + 4 * (threadIdx.x + i * kThreads);
@@ -55,11 +56,11 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(const LogProbBackwar
 template <class T>
 void launch(const LogProbBackward& c, T* dlogits, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>((c.vocab + kThreads * kEach - 1) / (kThreads * kEach));
-  const dim3 grid(blocks, static_cast<unsigned>(c.rows));
+  const dim3 grid(static_cast<unsigned>(c.rows), blocks);  // rows where 2^31 may be
   const bool aligned = c.vocab % 4 == 0 && reinterpret_cast<uintptr_t>(c.logits) % 16 == 0 &&
                        reinterpret_cast<uintptr_t>(dlogits) % 16 == 0;
-  (aligned ? backward_kernel<T, true> : backward_kernel<T, false>)<<<grid, kThreads, 0, stream>>>(
-      c, dlogits);
+  (aligned ? log_prob_backward_kernel<T, true>
+           : log_prob_backward_kernel<T, false>)<<<grid, kThreads, 0, stream>>>(c, dlogits);
 }
 
 }  // namespace

@@ -135,7 +135,7 @@ constexpr int kColumnWarps = 32;
 // dweight [width] += the sum of parts [count][width] in order: a thread block takes 32 columns, its
 // warps a share of the parts each.
 __global__ void __launch_bounds__(32 * kColumnWarps)
-    add_columns_kernel(const float* parts, int64_t count, float* dweight, int64_t width) {
+    norm_columns_kernel(const float* parts, int64_t count, float* dweight, int64_t width) {
   __shared__ float of_warp[kColumnWarps][33];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int64_t column = blockIdx.x * 32 + lane;
@@ -218,9 +218,9 @@ void norm_backward(Type type, const NormBackward& call, int64_t rows, float* wor
   float* parts = call.dweight != nullptr ? workspace : nullptr;
   (type == Type::bf16 ? launch<__nv_bfloat16> : launch<float>)(call, way, rows, parts, stream);
   if (parts == nullptr) return;
-  add_columns_kernel<<<static_cast<unsigned>((call.width + 31) / 32), 32 * kColumnWarps, 0,
-                       stream>>>(parts, parts_of(way, blocks_of(way, rows)), call.dweight,
-                                 call.width);
+  norm_columns_kernel<<<static_cast<unsigned>((call.width + 31) / 32), 32 * kColumnWarps, 0,
+                        stream>>>(parts, parts_of(way, blocks_of(way, rows)), call.dweight,
+                                  call.width);
 }
 
 }  // namespace hone::kernels::cuda

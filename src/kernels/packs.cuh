@@ -26,8 +26,14 @@ struct alignas(kElements * sizeof(T)) Pack {
   T v[kSize];
 };
 
-// In one order, known to all lanes.
+// Known to all lanes; the sum in one order.
+__device__ inline float warp_max(float x) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
+  return x;
+}
 __device__ inline float warp_sum(float x) {
+#pragma unroll
   for (int step = 16; step > 0; step /= 2) {
     x = __fadd_rn(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
   }

@@ -58,7 +58,7 @@ __device__ void add(const T* from, float (&x)[kPack]) {
 }
 
 template <class T, int kPack>
-__global__ void rotate_kernel(const RotateHeads a, int64_t rows) {
+__global__ void rotate_heads_kernel(const RotateHeads a, int64_t rows) {
   const HeadShape& s = a.shape;
   Place p;
   if (!find_place<kPack>(s, rows, p)) return;
@@ -76,7 +76,7 @@ __global__ void rotate_kernel(const RotateHeads a, int64_t rows) {
 }
 
 template <class T, int kPack>
-__global__ void gradient_kernel(const HeadGradients a, int64_t rows) {
+__global__ void head_gradients_kernel(const HeadGradients a, int64_t rows) {
   const HeadShape& s = a.shape;
   Place p;
   if (!find_place<kPack>(s, rows, p)) return;
@@ -126,15 +126,16 @@ void each_width(const HeadShape& s, int64_t rows, int wide, const Launch& launch
 template <class T>
 void rotate_rows(const RotateHeads& a, int64_t rows, cudaStream_t stream) {
   each_width(a.shape, rows, kWide<T>, [&](bool wide, unsigned blocks) {
-    (wide ? rotate_kernel<T, kWide<T>> : rotate_kernel<T, 1>)<<<blocks, 256, 0, stream>>>(a, rows);
+    (wide ? rotate_heads_kernel<T, kWide<T>>
+          : rotate_heads_kernel<T, 1>)<<<blocks, 256, 0, stream>>>(a, rows);
   });
 }
 
 template <class T>
 void gradient_rows(const HeadGradients& a, int64_t rows, cudaStream_t stream) {
   each_width(a.shape, rows, kWide<T>, [&](bool wide, unsigned blocks) {
-    (wide ? gradient_kernel<T, kWide<T>> : gradient_kernel<T, 1>)<<<blocks, 256, 0, stream>>>(a,
-                                                                                              rows);
+    (wide ? head_gradients_kernel<T, kWide<T>>
+          : head_gradients_kernel<T, 1>)<<<blocks, 256, 0, stream>>>(a, rows);
   });
 }
 

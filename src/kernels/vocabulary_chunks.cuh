@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/cuda_sample.h"
+#include "kernels/packs.cuh"
 
 namespace hone::kernels::cuda {
 
@@ -108,20 +109,6 @@ __device__ __forceinline__ bool mask_forbidden(ChunkValues& v, const Forbidden& 
 
 // ---- a chunk's statistics: all lanes get them
 // ----------------------------------------------------
-
-__device__ __forceinline__ float warp_max(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, step));
-  return x;
-}
-
-__device__ __forceinline__ float warp_sum(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    x = __fadd_rn(x, __shfl_xor_sync(kAllLanes, x, step));
-  }
-  return x;
-}
 
 // NaN is passed over: it shows in the sums.
 __device__ __forceinline__ float chunk_max(const ChunkValues& v) {

@@ -2,6 +2,7 @@
 #include "model/cuda_fp8.h"
 
 #include <ATen/ATen.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cublasLt.h>
@@ -155,16 +156,17 @@ Tensor floats(const Tensor& like, int64_t rows, int64_t columns) {
 const Parameter::Fp8Form& form_of(const Parameter& w) {
   Parameter::Fp8Form& form = w.fp8_form;
   if (form.version == w.version()) return form;
-  const int64_t n = w.rows, kk = w.columns;
-  if (!form.q.defined()) {
-    form.q = bytes(w.value, n, kk);
-    form.qt = bytes(w.value, kk, n);
-    form.factors = floats(w.value, n / k::kFp8Block, up_to(kk / k::kFp8Block, 4)).zero_();
-    form.factors_t = floats(w.value, kk / k::kFp8Block, up_to(n / k::kFp8Block, 4)).zero_();
+  const int64_t n = w.rows, columns = w.columns;
+  if (!form.q.defined()) {  // whole or not at all: memory may run out in between
+    form = {bytes(w.value, n, columns),
+            floats(w.value, n / k::kFp8Block, up_to(columns / k::kFp8Block, 4)).zero_(),
+            bytes(w.value, columns, n),
+            floats(w.value, columns / k::kFp8Block, up_to(n / k::kFp8Block, 4)).zero_(), 0};
   }
   k::weight_to_fp8({w.value.const_data_ptr(), form.q.data_ptr(), form.factors.data_ptr<float>(),
                     form.qt.data_ptr(), form.factors_t.data_ptr<float>()},
-                   n, kk, c10::cuda::getCurrentCUDAStream().stream());
+                   n, columns, c10::cuda::getCurrentCUDAStream().stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
   form.version = w.version();
   return form;
 }
@@ -183,18 +185,16 @@ Tensor times_weight(const Fp8Matrix& x, int64_t rows, const Tensor& q, const Ten
 
 }  // namespace
 
-Fp8Matrix to_fp8(const Tensor& x, bool along_columns, bool along_rows) {
+Fp8Matrix to_fp8(const Tensor& x, bool along_rows) {
   const c10::cuda::CUDAGuard guard(x.device());
   const Tensor from = x.stride(1) == 1 ? x : x.contiguous();
   const int64_t m = x.size(0), n = x.size(1), padded = up_to(m, k::kFp8Rows);
   Fp8Matrix result;
   k::Fp8Rows call{from.const_data_ptr(), from.stride(0), nullptr, nullptr, nullptr, nullptr};
-  if (along_columns) {
-    result.q = bytes(x, padded, n);
-    result.factors = floats(x, n / k::kFp8Block, padded);
-    call.q = result.q.data_ptr();
-    call.factors = result.factors.data_ptr<float>();
-  }
+  result.q = bytes(x, padded, n);
+  result.factors = floats(x, n / k::kFp8Block, padded);
+  call.q = result.q.data_ptr();
+  call.factors = result.factors.data_ptr<float>();
   if (along_rows) {
     result.qt = bytes(x, n, padded);
     result.factors_t = floats(x, up_to(padded, k::kFp8Block) / k::kFp8Block, n);
@@ -202,6 +202,7 @@ Fp8Matrix to_fp8(const Tensor& x, bool along_columns, bool along_rows) {
     call.factors_t = result.factors_t.data_ptr<float>();
   }
   k::to_fp8(call, m, n, c10::cuda::getCurrentCUDAStream().stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
   return result;
 }
 

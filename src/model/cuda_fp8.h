@@ -9,12 +9,12 @@
 
 namespace hone::ops::cuda {
 
-// Of activations or a gradient x [M, K]; what was not asked for is undefined.
+// Of activations or a gradient x [M, K].
 struct Fp8Matrix {
   at::Tensor q, factors;     // for products along K
-  at::Tensor qt, factors_t;  // for products along M
+  at::Tensor qt, factors_t;  // for products along M, if asked for
 };
-Fp8Matrix to_fp8(const at::Tensor& x, bool along_columns, bool along_rows);
+Fp8Matrix to_fp8(const at::Tensor& x, bool along_rows);
 
 // x [M, K] w^T -> [M, N] bf16. `x`: along K.
 at::Tensor fp8_product(const Fp8Matrix& x, int64_t rows, const Parameter& w);

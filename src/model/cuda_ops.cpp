@@ -2,6 +2,7 @@
 #include "model/cuda_ops.h"
 
 #include <ATen/ATen.h>
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -183,11 +184,20 @@ struct FlashHeads {
 class OneOrder {
  public:
   OneOrder() {
-    at::globalContext().setDeterministicFillUninitializedMemory(false);  // costs time, changes none
-    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    context_.setDeterministicFillUninitializedMemory(false);  // costs time, changes no result
+    context_.setDeterministicAlgorithms(true, /*warn_only=*/false);
   }
   OneOrder(const OneOrder&) = delete;
-  ~OneOrder() { at::globalContext().setDeterministicAlgorithms(false, false); }
+  ~OneOrder() {
+    context_.setDeterministicAlgorithms(on_, warn_only_);
+    context_.setDeterministicFillUninitializedMemory(fills_);
+  }
+
+ private:
+  at::Context& context_ = at::globalContext();
+  const bool on_ = context_.deterministicAlgorithms(),
+             warn_only_ = context_.deterministicAlgorithmsWarnOnly(),
+             fills_ = context_.deterministicFillUninitializedMemory();
 };
 
 // Training: rotation, then flash attention, or for an exact model our own in the sampler's order.
@@ -209,6 +219,7 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
                           head_shape(*shape)};
     set_rope(rotate, rope);
     k::rotate_heads(type_of(qkv), rotate, t, stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
     Tensor out, lse;  // [T, H D], [H, T]
     if (shape->exact) {
       out = at::empty({t, h * d}, qkv.options());
@@ -272,6 +283,7 @@ struct TrainingAttention : torch::autograd::Function<TrainingAttention> {
     }
     HONE_CHECK(dq.is_contiguous() && dk.is_contiguous() && dv.is_contiguous());
     k::head_gradients(type_of(dqkv), call, t, stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
     return {dqkv, Tensor(), Tensor(), Tensor()};
   }
 };
@@ -350,6 +362,7 @@ Tensor norm_backward(const Tensor& dnormed, const Tensor& dsum, const Tensor& su
        weight.const_data_ptr(), inv_rms.const_data_ptr<float>(), dx.data_ptr(),
        dweight.defined() ? dweight.data_ptr<float>() : nullptr, c},
       t, workspace.data_ptr<float>(), stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
   return dx;
 }
 

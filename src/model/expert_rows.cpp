@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #ifdef HONE_WITH_CUDA
+#include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
@@ -33,6 +34,7 @@ Tensor gathered(const Tensor& x, const Tensor& token) {
     Tensor rows = at::empty({token.size(0), x.size(1)}, x.options());
     k::gather_rows(cuda::type_of(x), from.const_data_ptr(), indices(token), rows.data_ptr(),
                    rows.size(0), rows.size(1), stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
     return rows;
   }
 #endif
@@ -49,6 +51,7 @@ Tensor summed(const Tensor& rows, const Tensor& weights, const Tensor& place) {
     k::sum_rows(cuda::type_of(rows), from.const_data_ptr(), indices(place),
                 weights.defined() ? weights.const_data_ptr<float>() : nullptr, y.data_ptr(),
                 place.size(0), place.size(1), rows.size(1), stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
     return y;
   }
 #endif
@@ -89,6 +92,7 @@ struct SumRows : torch::autograd::Function<SumRows> {
                            indices(place), weights.const_data_ptr<float>(), drows.data_ptr(),
                            dweights.data_ptr<float>(), place.size(0), place.size(1), rows.size(1),
                            stream());
+      C10_CUDA_KERNEL_LAUNCH_CHECK();
       return {drows, dweights, Tensor()};
     }
 #endif

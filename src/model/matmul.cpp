@@ -39,7 +39,7 @@ void product_transposed_into(const Tensor& dx, const Tensor& dy, const Parameter
 
 Tensor product_transposed(const Tensor& dy, const Parameter& w, int64_t part) {
 #ifdef HONE_WITH_CUDA
-  if (w.fp8) return cuda::fp8_product_transposed(cuda::to_fp8(dy, true, false), dy.size(0), w);
+  if (w.fp8) return cuda::fp8_product_transposed(cuda::to_fp8(dy, false), dy.size(0), w);
 #endif
   if (!dy.is_cpu()) return at::mm(dy, w.part_of(w.value, part));
   const Tensor dx = at::empty({dy.size(0), w.columns}, dy.options());

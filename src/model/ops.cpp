@@ -43,7 +43,8 @@ struct Embed : FunctionOf<Embed> {
     const Parameter& w = saved_parameter(ctx);
     Tensor grad = w.grad;
     if (!tokens.is_cpu()) {
-      grad.add_(at::embedding_dense_backward(dy[0].to(at::kFloat), tokens, w.rows, -1, false));
+      at::index_put_(grad, {tokens}, dy[0].to(at::kFloat),
+                     /*accumulate=*/true);  // sorts them first
       return {Tensor(), Tensor(), Tensor()};
     }
     const Tensor d = dy[0].contiguous();
@@ -67,9 +68,11 @@ struct SelectRows : FunctionOf<SelectRows> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const Tensor rows = ctx->get_saved_variables()[0];
-    Tensor dx = at::zeros({ctx->saved_data["rows"].toInt(), dy[0].size(1)}, dy[0].options());
-    at::index_put_(dx, {rows}, dy[0], /*accumulate=*/true);  // sorts the rows first
-    return {dx, Tensor()};
+    // In float32: the gradients of a group's first tokens meet in the prompt's last row.
+    Tensor dx = at::zeros({ctx->saved_data["rows"].toInt(), dy[0].size(1)},
+                          dy[0].options().dtype(at::kFloat));
+    at::index_put_(dx, {rows}, dy[0].to(at::kFloat), /*accumulate=*/true);  // sorts the rows first
+    return {dx.to(dy[0].scalar_type()), Tensor()};
   }
 };
 
@@ -77,7 +80,7 @@ struct SelectRows : FunctionOf<SelectRows> {
 Tensor biased_product(const Tensor& x, const Parameter& w, const Parameter* bias) {
 #ifdef HONE_WITH_CUDA
   if (w.fp8) {
-    const Tensor y = cuda::fp8_product(cuda::to_fp8(x, true, false), x.size(0), w);
+    const Tensor y = cuda::fp8_product(cuda::to_fp8(x, false), x.size(0), w);
     return bias ? y + bias->value : y;
   }
   if (x.is_cuda() && x.scalar_type() == at::kBFloat16) {
@@ -124,7 +127,7 @@ struct Fp8Linear : FunctionOf<Fp8Linear> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Parameter* weight,
                         const Parameter* bias) {
     const bool learned = weight->grad.defined();
-    const cuda::Fp8Matrix form = cuda::to_fp8(x, true, learned);
+    const cuda::Fp8Matrix form = cuda::to_fp8(x, learned);
     if (learned) ctx->save_for_backward({form.qt, form.factors_t});
     save_parameter(ctx, weight);
     ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
@@ -134,7 +137,7 @@ struct Fp8Linear : FunctionOf<Fp8Linear> {
   static variable_list backward(AutogradContext* ctx, variable_list dy) {
     const Parameter& w = saved_parameter(ctx);
     add_bias_gradient(dy[0], reinterpret_cast<const Parameter*>(ctx->saved_data["bias"].toInt()));
-    const cuda::Fp8Matrix d = cuda::to_fp8(dy[0], true, w.grad.defined());
+    const cuda::Fp8Matrix d = cuda::to_fp8(dy[0], w.grad.defined());
     if (w.grad.defined()) {
       const variable_list saved = ctx->get_saved_variables();
       cuda::add_fp8_gradient(d, {{}, {}, saved[0], saved[1]}, w.grad);

@@ -172,7 +172,7 @@ void LikelihoodStage::save() {
   context.metrics.sync();
   const Json state = {{"next_document", next_document},
                       {"tokens", tokens},
-                      {"micro_batch_tokens", trainer.micro_batch_tokens()},
+                      {"decided", trainer.decided()},
                       {"sizes", sizes_json(context.metrics.sizes())}};
   checkpoints.save(step, *model, trainer.optimizer(), {}, state, tokenizer_directory);
 }
@@ -186,8 +186,7 @@ RunEnd run_likelihood_stage(StageContext& context) {
     s.step = state.at("step").get<int64_t>();
     s.next_document = state.at("next_document").get<int64_t>();
     s.tokens = state.at("tokens").get<int64_t>();
-    s.trainer.set_micro_batch_tokens(
-        state.value("micro_batch_tokens", s.options.micro_batch_tokens));
+    s.trainer.take_decided(state.value("decided", s.trainer.decided()));
     replay_diagnosis(context, s.diagnosis);
     context.display.note(cat("going on after step ", s.step, " of ", s.options.steps));
   }

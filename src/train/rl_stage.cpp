@@ -117,7 +117,7 @@ void RlStage::resume_or_begin() {
   tokens = state.at("tokens").get<int64_t>();
   best_score = state.at("best_score").get<double>();
   best_step = state.at("best_step").get<int64_t>();
-  trainer.set_micro_batch_tokens(state.value("micro_batch_tokens", options.micro_batch_tokens));
+  trainer.take_decided(state.value("decided", trainer.decided()));
   controllers = controllers_from_json(state.at("controllers"));
   selector.set_state(state.at("selection"));
   replay_diagnosis(context, diagnosis_);
@@ -221,7 +221,7 @@ void RlStage::save() {
   Json state = {{"tokens", tokens},
                 {"best_score", best_score},
                 {"best_step", best_step},
-                {"micro_batch_tokens", trainer.micro_batch_tokens()},
+                {"decided", trainer.decided()},
                 {"controllers", to_json(controllers)},
                 {"selection", selector.state()}};
   context.metrics.sync();

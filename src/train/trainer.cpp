@@ -60,6 +60,7 @@ PackedBatch packed(const Transformer& model, std::span<const TrainingSequence> s
 
 void Trainer::each_micro_batch(std::span<const TrainingSequence> sequences, bool share_prompts,
                                const Run& run, const std::function<void()>& forget) {
+  if (sequences.empty()) return;
   for (;;) {
     const std::vector<size_t> cuts =
         cut_micro_batches(sequences, options_.micro_batch_tokens, share_prompts);
@@ -83,6 +84,16 @@ void Trainer::each_micro_batch(std::span<const TrainingSequence> sequences, bool
     forget();
     free_memory(model_.device());  // empties LibTorch's cache: other sizes are needed now
   }
+}
+
+Json Trainer::decided() const {
+  return {{"micro_batch_tokens", options_.micro_batch_tokens},
+          {"recompute", static_cast<int>(options_.recompute)}};
+}
+
+void Trainer::take_decided(const Json& state) {
+  options_.micro_batch_tokens = state.at("micro_batch_tokens").get<int64_t>();
+  options_.recompute = static_cast<Recompute>(state.at("recompute").get<int>());
 }
 
 Trainer::TokenStats Trainer::token_stats(const Transformer& model,

@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "base/json.h"
 #include "model/transformer.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
@@ -106,7 +107,12 @@ class Trainer {
   // Tokens of a micro-batch at most: the option, or less once memory was short. Another cut rounds
   // differently, so a checkpoint keeps it.
   int64_t micro_batch_tokens() const { return options_.micro_batch_tokens; }
-  void set_micro_batch_tokens(int64_t tokens) { options_.micro_batch_tokens = tokens; }
+
+  // What a step's bits depend on beside the recipe, and what a resumed run takes from its
+  // checkpoint in place of what it would decide today: the budget after memory ran out, and
+  // `recompute: auto`.
+  Json decided() const;
+  void take_decided(const Json& state);
 
   Transformer& model() { return model_; }
   Optimizer& optimizer() { return optimizer_; }

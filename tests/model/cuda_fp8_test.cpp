@@ -71,7 +71,7 @@ TEST_CASE("8-bit forms of activations are E4M3 by tiles of 128, along rows and a
     for (const int64_t k : {128, 384}) {
       CAPTURE(m, k);
       const Tensor x = drawn(m, k);
-      const ops::cuda::Fp8Matrix form = ops::cuda::to_fp8(x, true, true);
+      const ops::cuda::Fp8Matrix form = ops::cuda::to_fp8(x, true);
       const int64_t padded = form.q.size(0);
       REQUIRE(padded == (m + 15) / 16 * 16);
       const Tensor rows =
@@ -97,7 +97,7 @@ TEST_CASE("8-bit products and gradients are those of the matrices that the forms
     for (const int64_t m : {1, 7, 64, 333, 1030}) {
       CAPTURE(w.name, w.rows, w.columns, m);
       const Tensor x = drawn(m, w.columns), dy = drawn(m, w.rows);
-      const auto of_x = ops::cuda::to_fp8(x, true, true), of_dy = ops::cuda::to_fp8(dy, true, true);
+      const auto of_x = ops::cuda::to_fp8(x, true), of_dy = ops::cuda::to_fp8(dy, true);
       const Tensor weight = weight_form(w.value);
       // The tensor cores keep some 14 bits of a sum of 128 (the paper, section 3.3.2).
       CHECK(distance(ops::cuda::fp8_product(of_x, m, w), at::mm(reference_form(x), weight.t())) <

@@ -175,4 +175,18 @@ TEST_CASE("steps on the likelihood make what they saw likelier, and masked token
   CHECK(std::abs(one.loss + trainer.token_stats(*model, sequences).logp[3][7]) < 1e-6);
 }
 
+TEST_CASE("a step of no completions, or of those without a gradient alone, changes nothing") {
+  const auto model = trainable_model();
+  Trainer trainer(*model, {}, {});
+  const at::Tensor before = model->weights().master().clone();
+  CHECK(trainer.token_stats(*model, {}).logp.empty());
+  const Completions data;
+  const auto sequences = data.sequences();
+  std::vector<Trainer::PolicyRow> rows(sequences.size());
+  for (Trainer::PolicyRow& row : rows) row.zero_variance = true;
+  const auto step = trainer.policy_step(sequences, rows, preset_options("dapo"), 1e-3);
+  CHECK(step.gradient_norm == 0);
+  CHECK(at::equal(model->weights().master(), before));
+}
+
 }  // namespace hone

@@ -2,21 +2,13 @@
 #ifdef HONE_WITH_CUDA
 #include "model/cuda_fp8.h"
 
-#include <torch/csrc/autograd/autograd.h>
-
-#include <catch2/catch_test_macros.hpp>
-
-#include "small_models.h"
+#include "gradient_task.h"
 
 namespace hone {
 namespace {
 
 using at::Tensor;
-
-double distance(const Tensor& a, const Tensor& b) {
-  const Tensor x = a.to(at::kDouble), y = b.to(at::kDouble);
-  return (x - y).norm().item<double>() / (1e-12 + y.norm().item<double>());
-}
+using testing::distance;
 
 // Values of several magnitudes from tile to tile.
 Tensor drawn(int64_t rows, int64_t columns) {
@@ -114,36 +106,85 @@ TEST_CASE("8-bit products and gradients are those of the matrices that the forms
   }
 }
 
+TEST_CASE("the 8-bit forms of a weight are made anew when the weights have changed") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  Transformer model(config_of(256), {at::Device(at::kCUDA, 0), at::kBFloat16, true, false, true});
+  model.initialize(3);
+  Parameter* w = nullptr;
+  for (Parameter& p : model.weights().parameters()) {
+    if (p.fp8) w = &p;
+  }
+  REQUIRE(w);
+  at::manual_seed(6);
+  const Tensor x = drawn(64, w->columns), dy = drawn(64, w->rows);
+  for (const uint64_t seed : {3, 4}) {
+    model.initialize(seed);
+    const Tensor weight = weight_form(w->value);
+    CHECK(distance(ops::cuda::fp8_product(ops::cuda::to_fp8(x, true, false), 64, *w),
+                   at::mm(reference_form(x), weight.t())) < 0.03);
+    CHECK(distance(ops::cuda::fp8_product_transposed(ops::cuda::to_fp8(dy, true, false), 64, *w),
+                   at::mm(reference_form(dy), weight)) < 0.03);
+  }
+}
+
+TEST_CASE("8-bit products of no rows are empty and add nothing") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  Transformer model(config_of(256), {at::Device(at::kCUDA, 0), at::kBFloat16, true, false, true});
+  model.initialize(3);
+  for (const Parameter& w : model.weights().parameters()) {
+    if (!w.fp8) continue;
+    const Tensor x = at::empty({0, w.columns}, w.value.options()),
+                 dy = at::empty({0, w.rows}, w.value.options());
+    const auto of_x = ops::cuda::to_fp8(x, true, true), of_dy = ops::cuda::to_fp8(dy, true, true);
+    const Tensor y = ops::cuda::fp8_product(of_x, 0, w);
+    const Tensor dx = ops::cuda::fp8_product_transposed(of_dy, 0, w);
+    CHECK(y.sizes() == at::IntArrayRef{0, w.rows});
+    CHECK(dx.sizes() == at::IntArrayRef{0, w.columns});
+    const Tensor grad = at::ones({w.rows, w.columns}, y.options().dtype(at::kFloat));
+    ops::cuda::add_fp8_gradient(of_dy, of_x, grad);
+    CHECK(at::equal(grad, at::ones_like(grad)));
+  }
+}
+
 TEST_CASE("a model in 8 bits has bf16's log-probabilities and gradients within E4M3's rounding") {
   if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
   const at::Device device(at::kCUDA, 0);
-  Transformer plain(config_of(256), {device, at::kBFloat16, true}),
-      narrow(config_of(256), {device, at::kBFloat16, true, false, true});
-  plain.initialize(5);
-  narrow.initialize(5);
-  int eight = 0;
-  for (const Parameter& w : narrow.weights().parameters()) eight += w.fp8;
-  REQUIRE(eight == 8);
-  at::manual_seed(4);
-  ForwardBatch batch;
-  const int64_t t = 150;
-  batch.segments = {{0, 50, 0, 0}, {50, 100, 0, 0}};
-  batch.tokens = at::randint(320, {t}, at::kLong).to(device);
-  batch.positions = at::cat({at::arange(50, at::kLong), at::arange(100, at::kLong)}).to(device);
-  const Tensor targets = at::randint(320, {t}, at::kLong).to(device);
-  const Tensor dlogp = at::randn({t}).to(device);
-  const auto run = [&](Transformer& model) {
-    batch.plan.reset();
-    const ops::LogProbs out = model.log_probs(model.forward(batch), targets);
-    torch::autograd::backward({out.logp}, {dlogp});
-    return out.logp.detach();
-  };
-  CHECK(distance(run(narrow), run(plain)) < 0.01);
-  for (const NamedTensor& w : plain.weights().tensors()) {
-    CAPTURE(w.name);
-    const double far = distance(WeightArena::view(narrow.weights().grad(), w),
-                                WeightArena::view(plain.weights().grad(), w));
-    CHECK(far < 0.12);
+  for (const bool lora : {false, true}) {
+    CAPTURE(lora);
+    Transformer plain(config_of(256), {device, at::kBFloat16, !lora}),
+        narrow(config_of(256), {device, at::kBFloat16, !lora, false, true});
+    for (Transformer* model : {&plain, &narrow}) {
+      model->initialize(5);
+      if (lora) testing::add_random_adapters(*model, {8, 16, {}});
+    }
+    int eight = 0;
+    for (const Parameter& w : narrow.weights().parameters()) eight += w.fp8;
+    REQUIRE(eight == 8);
+    at::manual_seed(4);
+    ForwardBatch batch;
+    const int64_t t = 150;
+    batch.segments = {{0, 50, 0, 0}, {50, 100, 0, 0}};
+    batch.tokens = at::randint(320, {t}, at::kLong).to(device);
+    batch.positions = at::cat({at::arange(50, at::kLong), at::arange(100, at::kLong)}).to(device);
+    const Tensor targets = at::randint(320, {t}, at::kLong).to(device);
+    const Tensor dlogp = at::randn({t}).to(device);
+    const auto run = [&](Transformer& model) {
+      batch.plan.reset();
+      model.trained().grad().zero_();
+      const ops::LogProbs out = model.log_probs(model.forward(batch), targets);
+      torch::autograd::backward({out.logp}, {dlogp});
+      return out.logp.detach();
+    };
+    const Tensor logp = run(narrow), first = narrow.trained().grad().clone();
+    CHECK(distance(logp, run(plain)) < 0.01);
+    for (const NamedTensor& w : plain.trained().tensors()) {
+      CAPTURE(w.name);
+      const Tensor expected = WeightArena::view(plain.trained().grad(), w);
+      CHECK(expected.abs().max().item<double>() > 0);
+      CHECK(distance(WeightArena::view(first, w), expected) < 0.12);
+    }
+    CHECK(at::equal(run(narrow), logp));  // one order of every sum
+    CHECK(at::equal(narrow.trained().grad(), first));
   }
 }
 
@@ -152,6 +193,10 @@ TEST_CASE("what 8 bits cannot do is refused in words") {
     Transformer(config_of(256), {at::Device(at::kCPU), at::kFloat, true, false, true});
   });
   CHECK(on_cpu.find("device cuda") != std::string::npos);
+  const std::string exact = testing::error_of([] {
+    Transformer(config_of(256), {at::Device(at::kCUDA, 0), at::kBFloat16, true, true, true});
+  });
+  CHECK(exact.find("fp8 and exact") != std::string::npos);
 }
 
 }  // namespace hone

@@ -20,17 +20,9 @@ const std::vector<int64_t> kIds = {5, 9, 33, 2, 71, 8, 8, 40, 12, 3, 6, 50, 17};
 
 std::unique_ptr<Transformer> frozen() { return load_model(testing::golden("llama-tiny"), {}); }
 
-// Adapters of random values: a rank of 3 divides nothing.
+// A rank of 3 divides nothing.
 void with_adapters(Transformer& model, std::vector<std::string> targets) {
-  model.add_adapters({3, 5, std::move(targets)});
-  initialize_adapters(model, 1);
-  WeightArena& weights = model.adapters()->weights;
-  at::manual_seed(4);
-  for (const NamedTensor& t : weights.tensors()) {
-    at::Tensor value = weights.view(t);
-    value.add_(at::randn_like(value), 0.05);
-  }
-  weights.weights_changed();
+  testing::add_random_adapters(model, {3, 5, std::move(targets)});
 }
 std::unique_ptr<Transformer> adapted(std::vector<std::string> targets = {}) {
   auto model = frozen();

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -44,6 +45,19 @@ inline ForwardBatch batch_of(const std::vector<int64_t>& ids) {
   batch.tokens = at::tensor(ids, at::kLong);
   batch.positions = at::arange(t, at::kLong);
   return batch;
+}
+
+// Adapters that change something: B, too, is random.
+inline void add_random_adapters(Transformer& model, LoraShape shape) {
+  model.add_adapters(std::move(shape));
+  initialize_adapters(model, 1);
+  WeightArena& weights = model.adapters()->weights;
+  at::manual_seed(4);
+  for (const NamedTensor& t : weights.tensors()) {
+    at::Tensor value = weights.view(t);
+    value.add_(at::randn_like(value), 0.05);
+  }
+  weights.weights_changed();
 }
 
 }  // namespace hone::testing

@@ -248,4 +248,61 @@ TEST_CASE("on a GPU moments in the host's memory give the weights that they give
   }
 }
 
+TEST_CASE(
+    "on a GPU moments in the host's memory clip, leave out a gradient that is not finite, and go "
+    "on from a copy of their state") {
+  if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
+  const int64_t n = (int64_t{1} << 24) + 1000;  // two pieces
+  struct Trained {
+    WeightArena arena;
+    std::unique_ptr<Optimizer> optimizer;
+    Trained(int64_t n, OptimizerOptions options, bool offload) {
+      arena.add_matrix({{"w", {n / 8}}}, 8);
+      arena.allocate(at::kCUDA, at::kBFloat16, true);
+      options.offload = offload;
+      options.clip_norm = 1;
+      optimizer = std::make_unique<Optimizer>(options, arena);
+    }
+    double step(uint64_t seed, bool finite) {
+      at::manual_seed(seed);
+      at::Tensor g = arena.grad();
+      g.normal_();
+      if (!finite) g[g.numel() - 1] = NAN;  // in the second piece
+      return optimizer->step(1e-2);
+    }
+    std::vector<at::Tensor> copies() {  // of the master and the moments
+      std::vector<at::Tensor> all{arena.master().cpu().clone()};
+      for (const auto& [name, t] : optimizer->state()) all.push_back(t.cpu().clone());
+      return all;
+    }
+  };
+  const auto same = [](const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+    REQUIRE(a.size() == b.size());
+    bool equal = true;
+    for (size_t i = 0; i < a.size(); ++i) equal = equal && a[i].equal(b[i]);
+    return equal;
+  };
+  for (const MomentForm form : {MomentForm::float32, MomentForm::bfloat16, MomentForm::int8}) {
+    INFO("form " << static_cast<int>(form));
+    Trained stay(n, with(form), false), travel(n, with(form), true);
+    CHECK(travel.step(1, true) > 1);  // is clipped
+    stay.step(1, true);
+    const auto before = travel.copies();
+    CHECK(largest(before[1].to(at::kFloat)) > 0);
+    CHECK_FALSE(std::isfinite(travel.step(2, false)));
+    CHECK_FALSE(std::isfinite(stay.step(2, false)));
+    CHECK(same(travel.copies(), before));
+    CHECK(largest(travel.arena.grad()) == 0);
+    Trained loaded(n, with(form), true);
+    loaded.arena.master().copy_(before[0]);
+    loaded.optimizer->set_updates(travel.optimizer->updates());
+    size_t i = 1;
+    for (auto& [name, t] : loaded.optimizer->state()) t.copy_(before[i++]);
+    for (Trained* trained : {&stay, &travel, &loaded}) trained->step(3, true);
+    CHECK_FALSE(same(travel.copies(), before));
+    CHECK(same(travel.copies(), stay.copies()));
+    CHECK(same(loaded.copies(), travel.copies()));
+  }
+}
+
 }  // namespace hone

@@ -6,6 +6,7 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include "small_trainer.h"
+#include "train/packing.h"
 
 namespace hone {
 namespace {
@@ -46,6 +47,23 @@ Routes random_routes(const std::vector<TrainingSequence>& sequences) {
     routes.push_back(std::move(own));
   }
   return routes;
+}
+
+// How often each of the 8 experts of the two sparse layers is taken in one update: a prompt counts
+// once in a micro-batch.
+std::vector<std::vector<int64_t>> choices_of(const Routes& routes,
+                                             const std::vector<TrainingSequence>& sequences,
+                                             int64_t micro_batch_tokens) {
+  std::vector<std::vector<int64_t>> choices(2, std::vector<int64_t>(8));
+  const std::vector<size_t> cuts = cut_micro_batches(sequences, micro_batch_tokens, true);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const bool begins = std::find(cuts.begin(), cuts.end(), i) != cuts.end();
+    const bool shares = !begins && sequences[i].prompt.data() == sequences[i - 1].prompt.data();
+    for (size_t c = shares ? sequences[i].prompt.size() * kWidth : 0; c < routes[i].size(); ++c) {
+      ++choices[c % kWidth / 2][static_cast<size_t>(routes[i][c])];
+    }
+  }
+  return choices;
 }
 
 std::vector<TrainingSequence> with_routes(std::vector<TrainingSequence> sequences,
@@ -104,10 +122,10 @@ TEST_CASE("an update with replayed experts has one gradient however it is cut or
   const auto sequences = data.sequences();
   const Routes routes = random_routes(sequences);
   const auto given = with_routes(sequences, routes);
-  const auto gradient = [&](int64_t tokens, bool replay, bool recompute) {
+  const auto gradient = [&](int64_t tokens, bool replay, Recompute recompute) {
     const auto model = deepseek_model();
     TrainerOptions options = cut_at(tokens);
-    options.recompute = recompute ? Recompute::layers : Recompute::none;
+    options.recompute = recompute;
     Trainer trainer(*model, testing::plain_adamw(), options);
     std::vector<Trainer::PolicyRow> rows(sequences.size());
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -115,15 +133,20 @@ TEST_CASE("an update with replayed experts has one gradient however it is cut or
       rows[i].group = static_cast<int64_t>(data.prompt_of[i]);
     }
     trainer.policy_step(replay ? given : sequences, rows, preset_options("grpo"), 0.0);
-    // The choices counted are those taken.
     const ExpertLoad load = trainer.end_step();
     REQUIRE(load.choices.size() == 2);
+    if (replay) {  // the choices counted are those taken
+      const auto taken = choices_of(routes, sequences, tokens);
+      CHECK(load.choices.at(1) == taken[0]);
+      CHECK(load.choices.at(2) == taken[1]);
+    }
     return trainer.optimizer().state().front().second.clone();
   };
-  const at::Tensor whole = gradient(1 << 20, true, false);
-  CHECK(testing::relative_difference(gradient(60, true, false), whole) < 1e-5);
-  CHECK(gradient(1 << 20, true, true).equal(whole));
-  CHECK(testing::relative_difference(gradient(1 << 20, false, false), whole) > 0.01);
+  const at::Tensor whole = gradient(1 << 20, true, Recompute::none);
+  CHECK(testing::relative_difference(gradient(60, true, Recompute::none), whole) < 1e-5);
+  CHECK(gradient(1 << 20, true, Recompute::selective).equal(whole));
+  CHECK(gradient(1 << 20, true, Recompute::layers).equal(whole));
+  CHECK(testing::relative_difference(gradient(1 << 20, false, Recompute::none), whole) > 0.01);
 }
 
 TEST_CASE("replayed choices stay while the weights move, and their weights are the new router's") {

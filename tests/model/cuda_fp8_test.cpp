@@ -120,9 +120,9 @@ TEST_CASE("the 8-bit forms of a weight are made anew when the weights have chang
   for (const uint64_t seed : {3, 4}) {
     model.initialize(seed);
     const Tensor weight = weight_form(w->value);
-    CHECK(distance(ops::cuda::fp8_product(ops::cuda::to_fp8(x, true, false), 64, *w),
+    CHECK(distance(ops::cuda::fp8_product(ops::cuda::to_fp8(x, false), 64, *w),
                    at::mm(reference_form(x), weight.t())) < 0.03);
-    CHECK(distance(ops::cuda::fp8_product_transposed(ops::cuda::to_fp8(dy, true, false), 64, *w),
+    CHECK(distance(ops::cuda::fp8_product_transposed(ops::cuda::to_fp8(dy, false), 64, *w),
                    at::mm(reference_form(dy), weight)) < 0.03);
   }
 }
@@ -135,7 +135,7 @@ TEST_CASE("8-bit products of no rows are empty and add nothing") {
     if (!w.fp8) continue;
     const Tensor x = at::empty({0, w.columns}, w.value.options()),
                  dy = at::empty({0, w.rows}, w.value.options());
-    const auto of_x = ops::cuda::to_fp8(x, true, true), of_dy = ops::cuda::to_fp8(dy, true, true);
+    const auto of_x = ops::cuda::to_fp8(x, true), of_dy = ops::cuda::to_fp8(dy, true);
     const Tensor y = ops::cuda::fp8_product(of_x, 0, w);
     const Tensor dx = ops::cuda::fp8_product_transposed(of_dy, 0, w);
     CHECK(y.sizes() == at::IntArrayRef{0, w.rows});

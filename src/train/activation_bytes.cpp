@@ -57,8 +57,9 @@ class PassPlanner {
     const int64_t logits = chunk * c_.vocab_size * (kFloat + (value_ < kFloat ? value_ : 0));
     const int64_t head = rows + logits + value_ * chunk * c_.hidden;
     // In a layer's turn the head's rows are gone, the result of the last norm and a gradient of the
-    // stream are there.
-    return {kept + last, std::max(head, peak + 2 * width - last)};
+    // stream are there; in the embedding's, all that the layers kept is gone, too.
+    const int64_t backward = std::max(peak, embedding() - kept) + 2 * width - last;
+    return {kept + last, std::max(head, backward)};
   }
 
  private:
@@ -84,6 +85,14 @@ class PassPlanner {
     return elements / value_;
   }
 
+  // Of the embedding's gradient, in float32 (Embed in ops.cpp): whole, before it is added; what
+  // comes back to it; and LibTorch's partial sums, of at most ten tokens each.
+  int64_t embedding() const {
+    if (lora_.rank > 0) return 0;
+    const int64_t sums = t_ / 10 + std::min(t_, c_.vocab_size);
+    return kFloat * c_.hidden * (c_.vocab_size + t_ + sums);
+  }
+
   LayerBytes layer(bool sparse) const {
     LayerBytes l;
     c_.latent.kv_rank > 0 ? latent_attention(l) : attention(l);
@@ -95,7 +104,8 @@ class PassPlanner {
   // Flash attention over `width` wide heads: it keeps rotated heads, its output, and a logarithm a
   // row; its backward pass has the gradients of output, queries, keys and values, where key heads
   // are shared those of every query head, and adds up the queries' in float32, once for each part
-  // that the processors need to be busy (LibTorch, deterministic).
+  // that the processors need to be busy (LibTorch, deterministic). Where prompts are shared keys
+  // and values are a copy, and with their gradients of as many rows as that.
   void flash(LayerBytes& l, int64_t heads, int64_t kv_heads, int64_t width) const {
     const int64_t q = heads * width, kv = kv_heads * width;
     l.attention += t_ * (value_ * (2 * q + 2 * kv) + kFloat * heads);
@@ -103,8 +113,10 @@ class PassPlanner {
     const int64_t parts = (kProcessors + tiles - 1) / tiles;
     const int64_t padded = width <= 128 ? (width + 31) / 32 * 32 : (width + 63) / 64 * 64;
     const int64_t sums = parts * (t_ + 128 * p_.sequences) * heads * padded * kFloat;
-    const int64_t gradients = 2 * q + 2 * kv + (kv_heads < heads ? 2 * q : 0);
-    l.attention_temporary = value_ * t_ * gradients + std::max(sums, value_ * t_ * (q + 2 * kv));
+    const int64_t keys = std::max(p_.keys, t_);
+    const int64_t of_key = 2 * kv + (kv_heads < heads ? 2 * q : 0) + (p_.keys > 0 ? 2 * kv : 0);
+    l.attention_temporary =
+        value_ * (t_ * 2 * q + keys * of_key) + std::max(sums, value_ * t_ * (q + 2 * kv));
   }
 
   void attention(LayerBytes& l) const {

@@ -23,6 +23,9 @@ struct PassShape {
   int64_t tokens = 0;     // of the micro-batch
   int64_t sequences = 0;  // that it is made of
   int64_t targets = 0;    // tokens whose log-probabilities are asked for
+  // Of shared prompts: the keys of all sequences together, each with its prompt, which attention
+  // copies there. 0: none is shared, and it reads them where they are.
+  int64_t keys = 0;
 };
 
 struct PassBytes {

@@ -92,6 +92,24 @@ int64_t eight_bit_bytes(const ModelConfig& c, const Precision& p) {
   return bytes;
 }
 
+// Whether a micro-batch's shared prompts are copied for each completion (cuda_ops.cpp).
+bool copies_shared_keys(const ModelConfig& c, const Precision& p) {
+  return p.value_bytes == 2 && c.latent.kv_rank == 0 &&
+         ops::has_flash_attention(at::kBFloat16, c.head_dim);
+}
+
+// A micro-batch full of groups, whose prompts are there once, all as long as they may be.
+void share_prompts(PassShape& pass, int64_t group, int64_t prompt, int64_t completion,
+                   bool copied) {
+  const int64_t sharing = std::clamp<int64_t>((pass.tokens - prompt) / completion, 1, group);
+  const int64_t tokens = prompt + sharing * completion;
+  const int64_t groups = std::max<int64_t>(pass.tokens / tokens, 1);
+  pass.targets = pass.tokens * sharing * completion / tokens;
+  if (sharing == 1 || !copied) return;
+  pass.sequences = groups * (1 + sharing);  // a prompt is one by itself
+  pass.keys = groups * (prompt + sharing * (prompt + completion));
+}
+
 }  // namespace
 
 StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, const Precision& precision) {
@@ -138,10 +156,7 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, const Precisio
   const int64_t kept = plan.peak;
   PassShape pass{plan.micro_batch_tokens, std::max<int64_t>(plan.micro_batch_tokens / row, 1),
                  plan.micro_batch_tokens};
-  if (rl) {  // a group's prompt is there once
-    const int64_t predicted = s.group_size * completion;
-    pass.targets = plan.micro_batch_tokens * predicted / (prompt + predicted);
-  }
+  if (rl) share_prompts(pass, s.group_size, prompt, completion, copies_shared_keys(c, precision));
   const PassBytes passes = pass_bytes(c, s, precision, pass);
   add("activations", passes.kept);
   add("temporaries",

@@ -166,4 +166,35 @@ TEST_CASE("a plan counts what a pass keeps") {
   }
 }
 
+TEST_CASE("a plan counts the copies of keys where completions share their prompt") {
+  ModelConfig c = trainable_model()->config();
+  c.vocab_size = 8;  // what the head needs beside does not count
+  const StageOptions stage;
+  const int64_t tokens = 1 << 14, keys = 5 * tokens;
+  for (const int64_t kv_heads : {4, 2}) {
+    c.kv_heads = kv_heads;
+    const PassBytes alone = pass_bytes(c, stage, {2}, {tokens, 64, 0});
+    const PassBytes shared = pass_bytes(c, stage, {2}, {tokens, 64, 0, keys});
+    CHECK(shared.kept == alone.kept);
+    // The gradients of keys and values, where heads are shared those of every query head as well,
+    // and the copy.
+    const int64_t kv = 2 * kv_heads * c.head_dim;
+    const int64_t expanded = kv_heads < c.heads ? 2 * c.heads * c.head_dim : 0;
+    CHECK(shared.temporary - alone.temporary ==
+          2 * ((keys - tokens) * (kv + expanded) + keys * kv));
+  }
+}
+
+TEST_CASE("a plan counts the gradient of a large vocabulary that few tokens have") {
+  ModelConfig c = trainable_model()->config();
+  c.vocab_size = 1 << 20;
+  StageOptions stage;
+  const auto beside = [&] { return pass_bytes(c, stage, {2}, {64, 1, 0}).temporary; };
+  const auto whole = 4 * static_cast<double>(c.vocab_size * c.hidden);
+  CHECK(static_cast<double>(beside()) > 0.99 * whole);
+  CHECK(static_cast<double>(beside()) < 1.01 * whole);
+  stage.lora.rank = 8;  // the embedding is frozen
+  CHECK(static_cast<double>(beside()) < 0.02 * whole);  // what attention adds up
+}
+
 }  // namespace hone

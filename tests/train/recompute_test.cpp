@@ -193,8 +193,8 @@ TEST_CASE("a plan counts the gradient of a large vocabulary that few tokens have
   const auto whole = 4 * static_cast<double>(c.vocab_size * c.hidden);
   CHECK(static_cast<double>(beside()) > 0.99 * whole);
   CHECK(static_cast<double>(beside()) < 1.01 * whole);
-  stage.lora.rank = 8;  // the embedding is frozen
-  CHECK(static_cast<double>(beside()) < 0.02 * whole);  // what attention adds up
+  stage.lora.rank = 8;  // the embedding is frozen, what attention adds up is left
+  CHECK(static_cast<double>(beside()) < 0.02 * whole);
 }
 
 }  // namespace hone

@@ -189,7 +189,7 @@ std::unique_ptr<Transformer> model_of(const Options& o) {
   return model;
 }
 
-OptimizerOptions optimizer_of(const Options& o) {
+OptimizerOptions optimizer_of(const Options& o, const Transformer& model) {
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
   optimizer.moments = choice_of<MomentForm>("--moments", o.moments,
@@ -197,6 +197,7 @@ OptimizerOptions optimizer_of(const Options& o) {
                                              {"bfloat16", MomentForm::bfloat16},
                                              {"int8", MomentForm::int8}});
   optimizer.offload = o.offload;
+  if (model.device().is_cpu()) check_for_cpu(optimizer);
   return optimizer;
 }
 
@@ -204,7 +205,7 @@ OptimizerOptions optimizer_of(const Options& o) {
 std::optional<int64_t> planned_peak(const Options& o, const Transformer& model,
                                     StageOptions stage) {
   if (model.device().is_cpu()) return std::nullopt;
-  stage.optimizer = optimizer_of(o);
+  stage.optimizer = optimizer_of(o, model);
   stage.recompute = recompute_of(o);
   stage.lora.rank = o.lora_rank;
   stage.micro_batch_tokens = o.micro_batch_tokens;
@@ -217,7 +218,7 @@ std::optional<int64_t> planned_peak(const Options& o, const Transformer& model,
 
 int step(const Options& o) {
   const auto model = model_of(o);
-  const OptimizerOptions optimizer = optimizer_of(o);
+  const OptimizerOptions optimizer = optimizer_of(o, *model);
   Trainer trainer(*model, optimizer,
                   {.micro_batch_tokens = o.micro_batch_tokens,
                    .balance = {},
@@ -293,7 +294,7 @@ int step(const Options& o) {
 
 int train(const Options& o) {
   const auto model = model_of(o);
-  const OptimizerOptions optimizer = optimizer_of(o);
+  const OptimizerOptions optimizer = optimizer_of(o, *model);
   Trainer trainer(
       *model, optimizer,
       {.micro_batch_tokens = o.micro_batch_tokens, .balance = {}, .recompute = recompute_of(o)});

@@ -26,6 +26,7 @@ int plan(const Options& o) {
   const Recipe recipe = read_recipe(find_path(o.recipe), o.overrides);
   // A plan is for the device that the recipe asks for, also where this machine has none.
   const bool cpu = recipe.device == "cpu" || (recipe.device == "auto" && !at::hasCUDA());
+  if (cpu) check_for_cpu(recipe);
   const Precision precision{cpu || recipe.dtype == "float32" ? 4 : 2, recipe.fp8};
   int64_t available = static_cast<int64_t>(o.memory * (1 << 30));
   if (available == 0 && cpu) available = free_memory(at::kCPU);

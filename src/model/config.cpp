@@ -405,6 +405,28 @@ double ModelConfig::softmax_scale() const {
 int64_t ModelConfig::parameter_count() const { return count_parameters(*this, false); }
 int64_t ModelConfig::active_parameter_count() const { return count_parameters(*this, true); }
 
+int64_t ModelConfig::eight_bit_parameters() const {
+  int64_t total = 0;
+  const auto add = [&](int64_t rows, int64_t columns) {
+    if (fits_8_bits(rows, columns)) total += rows * columns;
+  };
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const bool is_latent = latent.kv_rank > 0;
+    if (!is_latent) add((heads + 2 * kv_heads) * head_dim, hidden);
+    add(hidden, heads * (is_latent ? latent.value : head_dim));
+    const int64_t inner = is_sparse(layer) ? experts.shared_intermediate : intermediate;
+    add(2 * inner, hidden);
+    add(hidden, inner);
+  }
+  return total;
+}
+
+double ModelConfig::eight_bit_share() const {
+  const int64_t looked_up = tied_head ? 0 : vocab_size * hidden;  // the embedding, no product
+  return static_cast<double>(eight_bit_parameters()) /
+         static_cast<double>(active_parameter_count() - looked_up);
+}
+
 namespace {
 void check_shape(const ModelConfig& c, const std::string& where) {
   if (c.latent.kv_rank == 0 && c.heads % c.kv_heads != 0) {

@@ -39,6 +39,12 @@ struct LatentOptions {
 // How a router chooses (experts.h).
 enum class Router { softmax, softmax_of_chosen, sigmoid };
 
+// Whether a matrix of these sides divides into the blocks of an 8-bit product
+// (kernels/cuda_fp8.h).
+inline bool fits_8_bits(int64_t rows, int64_t columns) {
+  return rows % 128 == 0 && columns % 128 == 0;
+}
+
 // Mixture of experts. count 0: none.
 struct ExpertOptions {
   int64_t count = 0, per_token = 0;
@@ -97,6 +103,11 @@ struct ModelConfig {
   int64_t cache_width() const { return latent.kv_rank ? latent.kv_rank + latent.rotary : head_dim; }
   int64_t parameter_count() const;
   int64_t active_parameter_count() const;  // those that one token uses
+  // Of the matrices that ModelPlace::fp8 multiplies in 8 bits: the linear layers of attention, but
+  // for latent projections, and of the dense feed-forward, where fits_8_bits.
+  int64_t eight_bit_parameters() const;
+  // Their share of the parameters that one token is multiplied with.
+  double eight_bit_share() const;
 };
 
 // The shape of a model that a stage makes from scratch, as a recipe gives it.

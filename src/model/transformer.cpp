@@ -147,7 +147,7 @@ void check_exact(const ModelConfig& c, const ModelPlace& place) {
   }
 }
 
-void check_fp8(const ModelPlace& place) {
+void check_fp8(const ModelConfig& c, const ModelPlace& place) {
   if (!place.fp8) return;
   if (!place.device.is_cuda() || place.dtype != at::kBFloat16) {
     throw UserError("fp8: expected device cuda and dtype bfloat16; 8-bit products are the GPU's");
@@ -156,6 +156,11 @@ void check_fp8(const ModelPlace& place) {
     throw UserError(
         "fp8 and exact: the 8-bit products' order of operations depends on the batch; choose one");
   }
+  if (c.eight_bit_parameters() == 0) {
+    throw UserError(
+        "fp8: expected a model with dense linear layers whose sides are multiples of 128, found "
+        "none to multiply in 8 bits; leave fp8 off");
+  }
 }
 
 }  // namespace
@@ -163,7 +168,7 @@ void check_fp8(const ModelPlace& place) {
 Transformer::Transformer(const ModelConfig& config, const ModelPlace& place)
     : config_(config), fp8_(place.fp8) {
   check_exact(config, place);
-  check_fp8(place);
+  check_fp8(config, place);
   const ModelConfig& c = config_;
   embedding_ = weights_.add_matrix({{"model.embed_tokens.weight", {c.vocab_size}}}, c.hidden);
   int64_t sparse = 0;
@@ -187,7 +192,7 @@ Transformer::Transformer(const ModelConfig& config, const ModelPlace& place)
   if (place.fp8) {
     for (Block& b : blocks_) {
       for (Parameter* w : {b.qkv, b.output, b.mlp.gate_up, b.mlp.down}) {
-        if (w) w->fp8 = w->rows % 128 == 0 && w->columns % 128 == 0;
+        if (w) w->fp8 = fits_8_bits(w->rows, w->columns);
       }
     }
   }

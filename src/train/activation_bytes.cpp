@@ -57,9 +57,8 @@ class PassPlanner {
     const int64_t logits = chunk * c_.vocab_size * (kFloat + (value_ < kFloat ? value_ : 0));
     const int64_t head = rows + logits + value_ * chunk * c_.hidden;
     // In a layer's turn the head's rows are gone, the result of the last norm and a gradient of the
-    // stream are there; in the embedding's, all that the layers kept is gone, too.
-    const int64_t backward = std::max(peak, embedding() - kept) + 2 * width - last;
-    return {kept + last, std::max(head, backward)};
+    // stream are there. The embedding's turn needs less: its gradient is added row by row.
+    return {kept + last, std::max(head, peak + 2 * width - last)};
   }
 
  private:
@@ -83,14 +82,6 @@ class PassPlanner {
   int64_t read(int64_t elements, int64_t rows, std::initializer_list<const char*> readers) const {
     if (!in_8_bits(precision_, rows, elements) || lora_.rank > 0) return cheap(elements, readers);
     return elements / value_;
-  }
-
-  // Of the embedding's gradient, in float32 (Embed in ops.cpp): whole, before it is added; what
-  // comes back to it; and LibTorch's partial sums, of at most ten tokens each.
-  int64_t embedding() const {
-    if (lora_.rank > 0) return 0;
-    const int64_t sums = t_ / 10 + std::min(t_, c_.vocab_size);
-    return kFloat * c_.hidden * (c_.vocab_size + t_ + sums);
   }
 
   LayerBytes layer(bool sparse) const {

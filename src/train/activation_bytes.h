@@ -14,9 +14,9 @@ struct Precision {
   bool fp8 = false;         // ModelPlace::fp8
 };
 
-// Whether a matrix of these sides is multiplied in 8 bits (Transformer's constructor).
+// Whether a dense linear layer of these sides is multiplied in 8 bits.
 inline bool in_8_bits(const Precision& p, int64_t rows, int64_t columns) {
-  return p.fp8 && rows % 128 == 0 && columns % 128 == 0;
+  return p.fp8 && fits_8_bits(rows, columns);
 }
 
 struct PassShape {

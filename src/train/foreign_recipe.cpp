@@ -247,10 +247,26 @@ bool is_other_section(const std::string& name) {
   return std::find(others.begin(), others.end(), name) != others.end();
 }
 
+// What is meant of such a section, of the actor's engine or its replay of routers.
+void take_of_other(const std::string& name, const Json& section, Json& flat) {
+  const bool engine = name == "fsdp_config" || name == "megatron";
+  if (engine && section.value("optimizer_offload", Json()) == true) {
+    flat["optimizer_offload"] = true;
+  }
+  if (engine && section.contains("router_replay") && section["router_replay"].is_object()) {
+    take_of_other("router_replay", section["router_replay"], flat);
+  }
+  if (name != "router_replay") return;
+  const Json mode = section.value("mode", Json());
+  const bool interpolated = mode.is_string() && mode.get<std::string>().rfind("${", 0) == 0;
+  // The section is there twice; one of them says something.
+  if (!mode.is_null() && mode != "disabled" && !interpolated) flat[name] = mode;
+}
+
 void flatten(const Json& node, const std::string& section, Json& flat) {
   for (const auto& [key, value] : node.items()) {
     if (value.is_object()) {
-      if (!is_other_section(key)) flatten(value, key, flat);
+      is_other_section(key) ? take_of_other(key, value, flat) : flatten(value, key, flat);
       continue;
     }
     const bool interpolated = value.is_string() && value.get<std::string>().rfind("${", 0) == 0;
@@ -372,6 +388,15 @@ std::string translate_trl(const std::string& text, const std::string& file) {
   return recipe_text_of(t, "TRL", file);
 }
 
+void set_router_replay(ForeignConfig& c, Translation& t) {
+  const std::string mode = c.text("router_replay", "disabled");
+  if (mode == "R2" || mode == "R3") {
+    t.stage["router_replay"] = mode == "R2" ? "r2" : "r3";
+  } else if (mode != "disabled") {
+    c.unsupported("router_replay", cat("mode '", mode, "' has no counterpart; none is put"));
+  }
+}
+
 std::string translate_verl(const std::string& text, const std::string& file) {
   Translation t;
   Json nested = Json::object();
@@ -420,6 +445,8 @@ std::string translate_verl(const std::string& text, const std::string& file) {
                           {"betas", {0.9, 0.999}},
                           {"weight_decay", c.number("weight_decay", 0.01)},
                           {"clip_norm", c.number("grad_clip", 1)}};
+  if (c.flag("optimizer_offload", false)) t.stage["optimizer"]["offload"] = true;
+  set_router_replay(c, t);
   const int64_t warmup = c.whole("lr_warmup_steps", -1);
   const double share = c.number("lr_warmup_steps_ratio", 0);
   if (warmup <= 0 && share > 0) {
@@ -456,7 +483,6 @@ std::string translate_verl(const std::string& text, const std::string& file) {
             "use_remove_padding",
             "enable_gradient_checkpointing",
             "param_offload",
-            "optimizer_offload",
             "load_format",
             "shuffle",
             "filter_overlong_prompts",
@@ -480,6 +506,7 @@ std::string translate_verl(const std::string& text, const std::string& file) {
             "fsdp_size",
             "calculate_log_probs",
             "mode",
+            "enable_rollout_routing_replay",
             "enable_chunked_prefill"});
   c.ignore({"name", "dtype"});
   c.finish();

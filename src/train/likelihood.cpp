@@ -16,6 +16,7 @@
 #include "train/conversation.h"
 #include "train/format.h"
 #include "train/heldout.h"
+#include "train/plan.h"
 #include "train/stage.h"
 #include "train/trainer.h"
 #include "train/trial.h"
@@ -105,7 +106,10 @@ LikelihoodStage::LikelihoodStage(StageContext& c)
       model(make_model(c, *tokenizer)),
       documents(open_documents(options.data, static_cast<uint64_t>(c.recipe.seed))),
       trainer(*model, options.optimizer,
-              {options.micro_batch_tokens, 1.0, options.experts, options.recompute}),
+              {.micro_batch_tokens = options.micro_batch_tokens,
+               .balance = options.experts,
+               .recompute = options.recompute,
+               .less_memory = less_memory(options)}),
       checkpoints(c.directory + "/checkpoints", options.checkpoint.keep) {
   if (!documents->report().empty()) context.display.note(documents->report());
 }

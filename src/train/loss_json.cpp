@@ -37,7 +37,8 @@ ForeignObjective read_config(const Json& input, double padded_length) {
     // What says nothing about the loss of given arrays.
     config.ignore({"num_generations", "num_iterations", "temperature", "learning_rate",
                    "max_prompt_length", "steps_per_generation", "use_liger_kernel",
-                   "ppo_mini_batch_size", "ppo_epochs", "lam"});
+                   "ppo_mini_batch_size", "ppo_epochs", "lam", "optimizer_offload",
+                   "router_replay"});
     config.finish();
     check_objective(read.options);
     return read;

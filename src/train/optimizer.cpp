@@ -63,10 +63,18 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
   check("clip_norm", o.clip_norm, o.clip_norm >= 0, "at least 0");
 }
 
+void check_for_cpu(const OptimizerOptions& o) {
+  if (o.offload) {
+    throw UserError(
+        "optimizer.offload: expected device cuda; it keeps a GPU's moments in the host's memory, "
+        "where the CPU's are anyway");
+  }
+}
+
 Optimizer::Optimizer(const OptimizerOptions& options, WeightArena& weights)
     : options_(options),
       weights_(weights),
-      moments_(options.moments, weights.master(), options.offload && weights.device().is_cuda()) {
+      moments_(options.moments, weights.master(), options.offload) {
   int64_t covered = 0;  // AdamW takes everything between the matrices
   for (const NamedTensor& t : weights.tensors()) {
     const bool in_block = t.name.find(".layers.") != std::string::npos && t.shape.size() > 1;

@@ -36,10 +36,13 @@ struct OptimizerOptions {
 };
 
 void describe(OptionVisitor& v, OptimizerOptions& o);
+// Throws UserError for what a GPU alone has.
+void check_for_cpu(const OptimizerOptions& o);
 
 class Optimizer {
  public:
-  // The arena must be allocated and outlive the optimizer.
+  // The arena must be allocated and outlive the optimizer. REQUIRES: on the CPU, what
+  // check_for_cpu lets through.
   Optimizer(const OptimizerOptions& options, WeightArena& weights);
 
   // One update from the arena's gradients, which it clips and then zeroes. `lr` is this step's.

@@ -76,22 +76,6 @@ int64_t adapter_parameters(const LoraOptions& lora, const ModelConfig& config) {
   return parameters;
 }
 
-// The forms of the weights that are multiplied in 8 bits, as they stand and transposed.
-int64_t eight_bit_bytes(const ModelConfig& c, const Precision& p) {
-  const int64_t mixed = c.heads * c.head_dim, inner = c.intermediate;
-  int64_t bytes = 0;
-  const auto add = [&](int64_t rows, int64_t columns) {
-    if (in_8_bits(p, rows, columns)) bytes += 2 * rows * columns;
-  };
-  for (int64_t layer = 0; layer < c.layers; ++layer) {
-    const int64_t dense = c.is_sparse(layer) ? c.experts.shared_intermediate : inner;
-    if (c.latent.kv_rank == 0) add(mixed + 2 * c.kv_heads * c.head_dim, c.hidden);
-    add(c.hidden, c.latent.kv_rank > 0 ? c.heads * c.latent.value : mixed);
-    if (dense > 0) add(2 * dense, c.hidden), add(c.hidden, dense);
-  }
-  return bytes;
-}
-
 // Whether a micro-batch's shared prompts are copied for each completion (cuda_ops.cpp).
 bool copies_shared_keys(const ModelConfig& c, const Precision& p) {
   return p.value_bytes == 2 && c.latent.kv_rank == 0 &&
@@ -138,7 +122,12 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, const Precisio
     plan.peak += bytes;
   };
   add("weights", n * value_bytes);
-  if (precision.fp8) add("8-bit weights", eight_bit_bytes(c, precision));
+  // As they stand and transposed.
+  const int64_t eight_bit_forms = precision.fp8 ? 2 * c.eight_bit_parameters() : 0;
+  if (precision.fp8) {
+    plan.eight_bit_share = c.eight_bit_share();
+    add("8-bit weights", eight_bit_forms);
+  }
   if (lora) add("adapters", trained * value_bytes);
   if (value_bytes < 4) add("float32 masters", trained * 4);
   add("gradients", trained * 4);
@@ -146,7 +135,7 @@ StagePlan plan_stage(const StageOptions& s, const ModelConfig& c, const Precisio
     add("moments", moment_bytes(s.optimizer.moments, trained));  // Muon leaves one of them unused
   }
   if (rl && needs_reference(s.objective) && !lora) {
-    add("reference", n * value_bytes + (precision.fp8 ? eight_bit_bytes(c, precision) : 0));
+    add("reference", n * value_bytes + eight_bit_forms);
   }
   // At most so many completions run at once (engine.h), each to its end; a group shares its prompt.
   constexpr int64_t kSeats = 1024;
@@ -208,6 +197,12 @@ Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape,
 
 namespace {
 
+// Without it so far; check_lora (recipe.cpp) says what does not go together.
+bool could_take_lora(const StageOptions& s) {
+  const bool moves_other_weights = s.experts.bias_speed > 0 || s.objective.kl.reference_refresh > 0;
+  return !s.lora.on() && s.kind != "pretrain" && !moves_other_weights;
+}
+
 // A change of the recipe that needs less memory.
 struct Change {
   std::string text;
@@ -232,9 +227,7 @@ std::vector<Change> changes_of(const StageOptions& stage, const ModelConfig& sha
   if (stage.optimizer.moments == MomentForm::int8) {  // what is left of them
     all.push_back({"optimizer.offload=true", [](StageOptions& s) { s.optimizer.offload = true; }});
   }
-  const bool moves_other_weights =  // which lora leaves as they are (check_lora, recipe.cpp)
-      stage.experts.bias_speed > 0 || stage.objective.kl.reference_refresh > 0;
-  if (!stage.lora.on() && stage.kind != "pretrain" && !moves_other_weights) {
+  if (could_take_lora(stage)) {
     all.push_back({"lora.rank=16", [](StageOptions& s) { s.lora.rank = 16; }});
   }
   for (Change& c : all) {
@@ -272,6 +265,21 @@ void require_fit(const StageOptions& stage, const ModelConfig& shape, const Prec
                       " are needed, ", amount(available), " are there", advice));
 }
 
+std::string less_memory(const StageOptions& s) {
+  const bool adamw = s.optimizer.name == "adamw";
+  std::string changes;
+  const auto add = [&](bool not_made, const char* change) {
+    if (not_made) changes += cat(change, ", ");
+  };
+  add(s.recompute != Recompute::layers, "recompute=layers");
+  add(s.kind == "rl" && !s.release_cache, "release_cache=true");
+  add(adamw && s.optimizer.moments != MomentForm::int8, "optimizer.moments=int8");
+  add(adamw && !s.optimizer.offload, "optimizer.offload=true");
+  add(could_take_lora(s), "lora.rank=16");
+  return cat("a new run needs less with ", changes,
+             s.kind == "rl" ? "a smaller max_tokens" : "shorter documents");
+}
+
 namespace {
 const char* recompute_word(Recompute r) {
   return r == Recompute::layers ? "layers" : r == Recompute::selective ? "selective" : "none";
@@ -307,6 +315,9 @@ std::string plan_text(const StagePlan& p) {
     if (kind == "activations") {
       note = cat(" (micro-batches of ", p.micro_batch_tokens,
                  " tokens, recompute: ", recompute_word(p.recompute), ")");
+    } else if (kind == "8-bit weights") {
+      note = cat(" (", formatted("%.0f%%", 100 * p.eight_bit_share),
+                 " of what a token is multiplied with; the rest stays in bfloat16)");
     } else if (kind == "temporaries") {
       note = " (of the head, a layer's backward pass, or the optimizer)";
     } else if (kind == "key-value cache") {

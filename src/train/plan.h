@@ -19,6 +19,7 @@ struct StagePlan {
   int64_t completions = 0;                        // of a step, rl only
   int64_t micro_batch_tokens = 0;                 // of the largest forward pass with a gradient
   Recompute recompute = Recompute::none;
+  double eight_bit_share = 0;  // with fp8: ModelConfig::eight_bit_share
   // Bytes by kind, in the order of the table; their sum is the predicted peak, but with
   // release_cache only the larger of cache and passes (activations and temporaries) counts.
   std::vector<std::pair<std::string, int64_t>> bytes;
@@ -52,6 +53,10 @@ Recompute decide_recompute(const StageOptions& stage, const ModelConfig& shape,
 // changes of the recipe that would save most, each planned by itself and all together.
 void require_fit(const StageOptions& stage, const ModelConfig& shape, const Precision& precision,
                  int64_t available);
+
+// For an error where memory runs out in mid-run: the changes of the recipe that are not made yet
+// and would need less, in words.
+std::string less_memory(const StageOptions& stage);
 
 Json plan_json(const StagePlan& plan);
 // The same for people, a line for each kind.

@@ -164,6 +164,10 @@ void check_stage(StageOptions& s) {
   const RewardSet rewards(s.rewards);  // names and options exist
   for (size_t i = 0; i < s.rewards.size(); ++i) s.rewards[i].as = rewards.specs()[i].as;
   if (s.kind != "rl") {
+    if (s.router_replay != RouterReplay::none) {
+      throw UserError(cat("stage '", s.name, "': router_replay is of kind rl, found kind ", s.kind,
+                          ", whose updates have no sampler's choices to take; leave it at none"));
+    }
     check_positive(s, "batch_tokens", s.batch_tokens);
     return;
   }
@@ -379,6 +383,13 @@ Recipe read_recipe(const std::string& path, const std::vector<std::string>& over
         cat(path, ": dtype: expected auto, float32 or bfloat16, found '", recipe.dtype, "'"));
   }
   return recipe;
+}
+
+void check_for_cpu(const Recipe& recipe) {
+  if (recipe.fp8) {
+    throw UserError("fp8: expected device cuda and dtype bfloat16; 8-bit products are the GPU's");
+  }
+  for (const StageOptions& s : recipe.stages) check_for_cpu(s.optimizer);
 }
 
 namespace {

@@ -111,6 +111,8 @@ void apply_stage_preset(StageOptions& o);
 // several stages STAGE.optimizer.lr=1e-4). A single stage may stand at the top level, without
 // `stages`. Checks what can be checked without opening data or models. Throws UserError.
 Recipe read_recipe(const std::string& path, const std::vector<std::string>& overrides);
+// Throws UserError for what the recipe asks of a GPU alone: fp8, optimizer.offload.
+void check_for_cpu(const Recipe& recipe);
 
 // The resolved recipe as YAML, in the form with `stages`.
 std::string recipe_text(const Recipe& recipe);

@@ -16,6 +16,7 @@
 #include "rollouts/record.h"
 #include "train/format.h"
 #include "train/heldout.h"
+#include "train/plan.h"
 #include "train/trial.h"
 
 namespace hone {
@@ -84,8 +85,11 @@ RlStage::RlStage(StageContext& c)
       heldout(open_heldout(options, static_cast<uint64_t>(c.recipe.seed))),
       rewards(options.rewards, kernels::num_threads()),
       trainer(*model, options.optimizer,
-              {options.micro_batch_tokens, options.sampling.temperature, options.experts,
-               options.recompute}),
+              {.micro_batch_tokens = options.micro_batch_tokens,
+               .temperature = options.sampling.temperature,
+               .balance = options.experts,
+               .recompute = options.recompute,
+               .less_memory = less_memory(options)}),
       engine(*model, tokenizer.get(), {.speculate = options.speculate}),
       prompt(make_prompt_template(options.prompt, c.model_directory)),
       sampling(options.sampling),

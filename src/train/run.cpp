@@ -323,6 +323,7 @@ RunEnd run_recipe(const Recipe& recipe, const RunOptions& options) {
   set_threads(recipe.threads);
   ModelPlace place = choose_place(recipe.device, recipe.dtype, true, recipe.exact);
   place.fp8 = recipe.fp8;
+  if (place.device.is_cpu()) check_for_cpu(recipe);
   check_inputs(recipe, options.directory);
   const Recipe decided = fitted(recipe, options.directory, place);
   const bool there = fs::exists(options.directory);

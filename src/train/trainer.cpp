@@ -72,9 +72,8 @@ void Trainer::each_micro_batch(std::span<const TrainingSequence> sequences, bool
     } catch (const c10::OutOfMemoryError&) {
       const int64_t tokens = packed_tokens(part(c), share_prompts);
       if (part(c).size() == 1) {
-        throw RunError(cat("no memory for a sequence of ", tokens,
-                           " tokens by itself; a new run needs less with recompute=layers, "
-                           "release_cache=true, optimizer.moments=int8 or shorter completions"));
+        throw RunError(cat("no memory for a sequence of ", tokens, " tokens by itself",
+                           options_.less_memory.empty() ? "" : "; ", options_.less_memory));
       }
       options_.micro_batch_tokens = std::max<int64_t>(tokens / 2, 1);
       log_warning(cat("no memory for a micro-batch of ", tokens, " tokens (", part(c).size(),

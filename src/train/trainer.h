@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/json.h"
@@ -42,6 +43,8 @@ struct TrainerOptions {
   Recompute recompute = Recompute::none;
   // A group's prompt is computed once a micro-batch, where the model can (shares_prefixes).
   bool share_prompts = true;
+  // Said where one sequence has no room by itself: what would need less (less_memory, plan.h).
+  std::string less_memory = {};
 };
 
 // How the tokens of a step were spread over the experts.

@@ -71,6 +71,30 @@ TEST_CASE("without a GPU device cuda is refused in one line, and nothing is writ
   CHECK_FALSE(fs::exists(dir / "run"));
 }
 
+TEST_CASE("what a GPU alone has is refused on the CPU before anything runs") {
+  const TemporaryDirectory dir;
+  const std::string recipe = "recipes/quickstart.yaml ";
+  for (const std::string& call :
+       {"train " + recipe + "--quiet device=cpu optimizer.offload=true --out " + (dir / "run"),
+        "plan " + recipe + "device=cpu optimizer.offload=true",
+        std::string("bench train --offload --device cpu"),
+        std::string("bench step --offload --device cpu")}) {
+    const Outcome out = run_hone(call);
+    INFO(call << ": " << out.err);
+    CHECK(out.code == 2);
+    CHECK(one_line(out.err));
+    CHECK(out.err.find("optimizer.offload: expected device cuda") != std::string::npos);
+  }
+  for (const std::string verb : {"train", "plan"}) {
+    const Outcome out = run_hone(verb + " " + recipe + "device=cpu fp8=true" +
+                                 (verb == "train" ? " --out " + (dir / "run") : ""));
+    INFO(out.err);
+    CHECK(out.code == 2);
+    CHECK(out.err.find("fp8: expected device cuda") != std::string::npos);
+  }
+  CHECK_FALSE(fs::exists(dir / "run"));
+}
+
 TEST_CASE("the CPU is exact whether exact is asked for or not") {
   const WithoutGpu hidden;
   const TemporaryDirectory dir;

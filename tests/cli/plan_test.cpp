@@ -147,3 +147,19 @@ TEST_CASE("a refusal names three changes, each with what it saves by itself") {
   }
   CHECK(changes == 3);
 }
+
+TEST_CASE("a plan in 8 bits counts both forms of its weights and says their share") {
+  const std::string recipe = "recipes/qwen2.5-3b-countdown.yaml device=cuda fp8=true ";
+  const Json bytes = plan_of(recipe)["stages"][0]["bytes"];
+  // Of each of 36 layers: 16 query and 2 key heads of 128, 2,048 and 11,008 wide.
+  const int64_t layer = (16 + 2 * 2) * 128 * 2048 + 2048 * 2048 + 3 * 2048 * 11008;
+  CHECK(bytes["8-bit weights"] == 2 * 36 * layer);
+  const Json plain = plan_of("recipes/qwen2.5-3b-countdown.yaml device=cuda")["stages"][0]["bytes"];
+  CHECK_FALSE(plain.contains("8-bit weights"));
+  if (plain.contains("reference")) {
+    CHECK(bytes["reference"].get<int64_t>() - plain["reference"].get<int64_t>() == 2 * 36 * layer);
+  }
+  // The embedding is the head, the other 10% of 3.09 billion.
+  const Outcome out = run_hone("plan " + recipe + "--memory 139");
+  CHECK(out.out.find("(90% of what a token is multiplied with") != std::string::npos);
+}

@@ -130,3 +130,16 @@ TEST_CASE("a model without experts has none to replay, which shows before anythi
   CHECK(run_hone("train " + recipe + " --dry-run router_replay=r4").err.find("none, r2, r3") !=
         std::string::npos);
 }
+
+TEST_CASE("a stage that samples nothing refuses to replay routers") {
+  const TemporaryDirectory dir;
+  const std::string recipe = write_recipe(dir);
+  for (const std::string kind : {"sft", "pretrain tokenizer=data/models/tiny-base"}) {
+    const Outcome out = run_hone("train " + recipe + " --dry-run router_replay=r3 kind=" + kind);
+    INFO(out.err);
+    CHECK(out.code == 2);
+    CHECK(one_line(out.err));
+    CHECK(out.err.find("router_replay is of kind rl, found kind " + kind.substr(0, 3)) !=
+          std::string::npos);
+  }
+}

@@ -147,4 +147,34 @@ TEST_CASE("DeepSeek-V3 has 671 billion parameters, of which a token uses 37") {
   CHECK(c.active_parameter_count() / 1'000'000'000 == 37);
 }
 
+TEST_CASE(
+    "what a model multiplies in 8 bits has sides of whole blocks, and is no latent or expert") {
+  ModelConfig dense;
+  dense.vocab_size = 1000;
+  dense.hidden = 256;
+  dense.layers = 3;
+  dense.heads = 4;
+  dense.kv_heads = 2;
+  dense.head_dim = 64;
+  dense.intermediate = 640;
+  const int64_t qkv = 512 * 256, output = 256 * 256, mlp = 3 * 640 * 256;
+  CHECK(dense.eight_bit_parameters() == 3 * (qkv + output + mlp));
+  const auto all = static_cast<double>(dense.parameter_count());
+  CHECK(dense.eight_bit_share() == 3.0 * (qkv + output + mlp) / all);
+  dense.tied_head = false;  // an embedding that no product reads
+  CHECK(dense.eight_bit_share() == 3.0 * (qkv + output + mlp) / all);
+  dense.head_dim = 48;  // queries 192 wide, with keys and values 384
+  CHECK(dense.eight_bit_parameters() == 3 * (384 * 256 + mlp));
+  dense.hidden = 192;
+  CHECK(dense.eight_bit_parameters() == 0);
+
+  ModelConfig shape = mixture();
+  shape.hidden = 128;
+  shape.layers = 3;
+  shape.heads = shape.kv_heads = 16;
+  shape.intermediate = 256;
+  const ModelConfig latent = complete_shape(shape, "shape");  // 16 values of 24 are 384
+  CHECK(latent.eight_bit_parameters() == 3 * 384 * 128 + 3 * 256 * 128);
+}
+
 }  // namespace hone

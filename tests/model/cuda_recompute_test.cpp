@@ -51,10 +51,12 @@ std::unique_ptr<Transformer> model_of(const Kind& kind) {
 
 TEST_CASE("on the GPU norms and gates computed again give the same gradient, bit for bit") {
   if (!at::globalContext().hasCUDA()) SKIP("no CUDA device");
-  for (const bool fp8 : {false, true}) {
-    for (const Kind& kind :
-         {Kind{"dense", fp8, false, false, false}, Kind{"head norms", fp8, false, true, false},
-          Kind{"lora", fp8, true, false, false}, Kind{"experts", fp8, false, false, true}}) {
+  for (Kind kind :
+       {Kind{"dense", false, false, false, false}, Kind{"head norms", false, false, true, false},
+        Kind{"lora", false, true, false, false}, Kind{"experts", false, false, false, true}}) {
+    Tensor in_bf16;
+    for (const bool fp8 : {false, true}) {
+      kind.fp8 = fp8;
       const auto model = model_of(kind);
       WeightArena& trained = model->trained();
       GradientTask task(model->config().vocab_size, model->device(), true);
@@ -69,13 +71,16 @@ TEST_CASE("on the GPU norms and gates computed again give the same gradient, bit
       CHECK(kept.abs().max().item<double>() > 0);
       CHECK(at::equal(gradient(Recompute::selective), kept));
       // Of layers run again the two gradients of the stream between them are rounded before they
-      // are added, not after. To E4M3 such a bit may decide between two neighbours.
+      // are added, not after. To E4M3 such a bit decides between two neighbours, which are up to an
+      // eighth apart: there what rounding to 8 bits does to the gradient is the measure.
+      if (!fp8) in_bf16 = kept;
       const Tensor again = gradient(Recompute::layers);
-      CHECK(distance(again, kept) < 0.01);
       for (const NamedTensor& t : trained.tensors()) {
         CAPTURE(t.name);
-        const double far = distance(WeightArena::view(again, t), WeightArena::view(kept, t));
-        CHECK(far < (fp8 ? 0.04 : 0.01));
+        const auto far = [&](const Tensor& gradient) {
+          return distance(WeightArena::view(gradient, t), WeightArena::view(kept, t));
+        };
+        CHECK(far(again) < (fp8 ? far(in_bf16) : 0.01));
       }
     }
   }

@@ -157,6 +157,32 @@ reward_model.reward_kwargs.overlong_buffer_cfg.enable: false
   CHECK_THAT(text, ContainsSubstring("lr_warmup_steps_ratio 0.1"));
 }
 
+TEST_CASE("verl's replay of routers and its optimizer's memory are the actor's, of either engine") {
+  const auto stage_with = [](const std::string& actor) {
+    return stage_of(recipe_from_verl(
+        "actor_rollout_ref:\n  model: {path: some/model}\n"
+        "  ref: {router_replay: {mode: R2}, fsdp_config: {optimizer_offload: true}}\n" +
+            actor,
+        "v.yaml"));
+  };
+  const StageOptions none = stage_with("  actor: {router_replay: {mode: disabled}}\n");
+  CHECK(none.router_replay == RouterReplay::none);
+  CHECK_FALSE(none.optimizer.offload);
+  const StageOptions r2 = stage_with(
+      "  actor:\n    router_replay: {mode: R2, record_file: null}\n"
+      "    fsdp_config: {optimizer_offload: true, param_offload: true}\n");
+  CHECK(r2.router_replay == RouterReplay::r2);
+  CHECK(r2.optimizer.offload);
+  const StageOptions r3 = stage_with(
+      "  actor:\n    router_replay: {mode: disabled}\n"
+      "    megatron: {router_replay: {mode: R3}, optimizer_offload: true}\n"
+      "  rollout: {enable_rollout_routing_replay: true}\n");
+  CHECK(r3.router_replay == RouterReplay::r3);
+  CHECK(r3.optimizer.offload);
+  CHECK_THAT(recipe_from_verl("actor_rollout_ref.actor.router_replay.mode: R7", "v.yaml"),
+             ContainsSubstring("router_replay: mode 'R7' has no counterpart"));
+}
+
 TEST_CASE("what cannot be translated is said at its place, and what is no configuration refused") {
   const std::string gae = recipe_from_verl("{algorithm: {adv_estimator: gae}}", "ppo.yaml");
   CHECK_THAT(gae, ContainsSubstring("adv_estimator: 'gae' has no counterpart"));

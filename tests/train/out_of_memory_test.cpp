@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "small_trainer.h"
+#include "train/plan.h"
 
 namespace hone {
 namespace {
@@ -78,7 +79,11 @@ bool never(int64_t) { return false; }
 
 Outcome policy_step(int64_t budget, const Refuses& refuses, int64_t* allocations = nullptr) {
   const auto model = trainable_model(1, 3);
-  Trainer trainer(*model, plain_adamw(), {budget, 0.8, {}});
+  Trainer trainer(*model, plain_adamw(),
+                  {.micro_batch_tokens = budget,
+                   .temperature = 0.8,
+                   .balance = {},
+                   .less_memory = less_memory(StageOptions())});
   const Completions data;
   const auto sequences = data.sequences();
   std::vector<Trainer::PolicyRow> rows(sequences.size());
@@ -207,6 +212,23 @@ TEST_CASE("one sequence that has no room by itself is an error that says what he
                     Catch::Matchers::ContainsSubstring("recompute=layers") &&
                         Catch::Matchers::ContainsSubstring("by itself"));
   CHECK_THROWS_AS(policy_step(kAll, always), RunError);
+}
+
+TEST_CASE("what would need less memory is what the stage does not do yet") {
+  StageOptions stage;
+  stage.kind = "rl";
+  CHECK(less_memory(stage) ==
+        "a new run needs less with recompute=layers, release_cache=true, optimizer.moments=int8, "
+        "optimizer.offload=true, lora.rank=16, a smaller max_tokens");
+  stage.recompute = Recompute::layers;
+  stage.release_cache = true;
+  stage.optimizer.moments = MomentForm::int8;
+  stage.experts.bias_speed = 0.01;  // lora leaves biases as they are
+  CHECK(less_memory(stage) ==
+        "a new run needs less with optimizer.offload=true, a smaller max_tokens");
+  stage.kind = "pretrain";
+  stage.optimizer.offload = true;
+  CHECK(less_memory(stage) == "a new run needs less with shorter documents");
 }
 
 }  // namespace hone

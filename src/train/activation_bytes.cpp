@@ -52,7 +52,7 @@ class PassPlanner {
     }
     // The last norm's input and result, and the rows of it that are asked for.
     const int64_t rows = value_ * p_.targets * c_.hidden, last = 2 * width + rows;
-    // Their gradient, a chunk of logits and its gradient (ops.cpp, head_rows).
+    // Their gradient, a chunk of logits and its gradient (head.cpp, head_rows).
     const int64_t chunk = std::min(p_.targets, std::max<int64_t>(kHeadElements / c_.vocab_size, 1));
     const int64_t logits = chunk * c_.vocab_size * (kFloat + (value_ < kFloat ? value_ : 0));
     const int64_t head = rows + logits + value_ * chunk * c_.hidden;

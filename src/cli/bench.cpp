@@ -19,7 +19,9 @@
 #include "engine/engine.h"
 #include "engine/free_memory.h"
 #include "kernels/cpu_kernels.h"
+#include "model/named_shapes.h"
 #include "train/advantage.h"
+#include "train/choice.h"
 #include "train/plan.h"
 #include "train/run.h"
 #include "train/stage.h"
@@ -162,26 +164,40 @@ double cheap_reward(const std::vector<int32_t>& tokens) {
   return static_cast<double>(even) / static_cast<double>(tokens.size());
 }
 
-// The member of `names` that the option names.
-template <class Enum>
-Enum choice_of(const char* option, const std::string& value,
-               const std::vector<std::pair<std::string, Enum>>& names) {
-  std::string known;
-  for (const auto& [name, member] : names) {
-    if (name == value) return member;
-    known += (known.empty() ? "" : ", ") + name;
-  }
-  throw UserError(cat(option, ": expected one of ", known, "; found '", value, "'"));
-}
-
 Recompute recompute_of(const Options& o) {
-  return choice_of<Recompute>("--recompute", o.recompute,
-                              {{"none", Recompute::none},
-                               {"selective", Recompute::selective},
-                               {"layers", Recompute::layers}});
+  // Without `auto`: a fixed workload decides nothing.
+  const std::vector<std::string> words(kRecomputeWords.begin() + 1, kRecomputeWords.end());
+  return static_cast<Recompute>(1 + word_index("--recompute", o.recompute, words));
 }
 
-std::unique_ptr<Transformer> model_of(const Options& o) {
+// Before a model is made. Throws UserError.
+void check(const Options& o) {
+  const auto expect = [](const char* option, int64_t value, int64_t least) {
+    if (value >= least) return;
+    throw UserError(cat(option, ": expected at least ", least, ", found ", value));
+  };
+  expect("--prompts", o.prompts, 1);
+  expect("--group", o.group, 1);
+  expect("--prompt-tokens", o.prompt_tokens, 1);
+  expect("--new-tokens", o.new_tokens, 1);
+  expect("--documents", o.documents, 1);
+  expect("--document-tokens", o.document_tokens, 1);
+  expect("--micro-batch-tokens", o.micro_batch_tokens, 1);
+  expect("--rounds", o.rounds, 1);
+  expect("--lora-rank", o.lora_rank, 0);
+  if (o.profile && choose_place(o.place.device, o.place.dtype, true).device.is_cpu()) {
+    throw UserError("--profile: expected device cuda; it is the GPU's kernels that are recorded");
+  }
+}
+
+// For rows of so many tokens.
+std::unique_ptr<Transformer> model_of(const Options& o, int64_t tokens) {
+  check(o);
+  const int64_t room = named_shape(o.shape).max_positions;
+  if (tokens > room) {
+    throw UserError(cat("bench: ", o.shape, " has ", room, " positions, ", tokens,
+                        " tokens in a row were asked for"));
+  }
   auto model = make_bench_model(o.shape, o.place, o.lora_rank == 0);
   LoraOptions lora;
   lora.rank = o.lora_rank;
@@ -192,10 +208,7 @@ std::unique_ptr<Transformer> model_of(const Options& o) {
 OptimizerOptions optimizer_of(const Options& o, const Transformer& model) {
   OptimizerOptions optimizer;
   optimizer.lr = 1e-4;
-  optimizer.moments = choice_of<MomentForm>("--moments", o.moments,
-                                            {{"float32", MomentForm::float32},
-                                             {"bfloat16", MomentForm::bfloat16},
-                                             {"int8", MomentForm::int8}});
+  optimizer.moments = static_cast<MomentForm>(word_index("--moments", o.moments, kMomentWords));
   optimizer.offload = o.offload;
   if (model.device().is_cpu()) check_for_cpu(optimizer);
   return optimizer;
@@ -217,7 +230,7 @@ std::optional<int64_t> planned_peak(const Options& o, const Transformer& model,
 }
 
 int step(const Options& o) {
-  const auto model = model_of(o);
+  const auto model = model_of(o, o.prompt_tokens + o.new_tokens);
   const OptimizerOptions optimizer = optimizer_of(o, *model);
   Trainer trainer(*model, optimizer,
                   {.micro_batch_tokens = o.micro_batch_tokens,
@@ -293,7 +306,7 @@ int step(const Options& o) {
 }
 
 int train(const Options& o) {
-  const auto model = model_of(o);
+  const auto model = model_of(o, o.document_tokens);
   const OptimizerOptions optimizer = optimizer_of(o, *model);
   Trainer trainer(
       *model, optimizer,

@@ -127,7 +127,7 @@ class ProfiledSteps {
       throw UserError("--profile: the completions ended before it began; raise --new");
     }
     const auto steps = after_->decode_steps - before_.decode_steps;
-    Json profile = {{"decode_steps", after_->decode_steps - before_.decode_steps},
+    Json profile = {{"decode_steps", steps},
                     {"prefill_steps", after_->prefill_steps - before_.prefill_steps}};
     profile.update(profile_json(kernels_, seconds_, steps));
     return profile;

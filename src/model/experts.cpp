@@ -30,8 +30,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-using Again = std::function<Tensor()>;  // Input::again
-
 constexpr double kTiny = 1e-20;  // of DeepSeek-V3's normalisation
 
 // x [T, C] -> z [T, E] float32.

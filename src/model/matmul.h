@@ -32,10 +32,12 @@ void product_transposed_into(const at::Tensor& dx, const at::Tensor& dy, const P
 void add_weight_gradient(const at::Tensor& dy, const at::Tensor& x, const Parameter& w,
                          int64_t part = Parameter::kWhole);
 
+using Again = std::function<at::Tensor()>;  // how an input can be formed again (Input::again)
+
 // What a function's backward pass shall find of an input: the tensor, for save_for_backward, or
 // nothing where it can be formed again.
 template <class Context>
-at::Tensor to_keep(Context* ctx, const at::Tensor& x, const std::function<at::Tensor()>& again) {
+at::Tensor to_keep(Context* ctx, const at::Tensor& x, const Again& again) {
   if (!again) return x;
   ctx->saved_data["again"] = at::IValue::make_capsule(c10::make_intrusive<FormedAgain>(again));
   return at::Tensor();

@@ -90,9 +90,6 @@ void add_bias_gradient(const Tensor& dy, const Parameter* bias) {
   grad.add_(dy.sum(0, false, at::kFloat));
 }
 
-// How an input can be formed again, in an autograd function (Input::again).
-using Again = std::function<Tensor()>;
-
 struct Linear : FunctionOf<Linear> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Again& again,
                         const Parameter* weight, const Parameter* bias) {

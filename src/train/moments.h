@@ -23,6 +23,7 @@
 namespace hone {
 
 enum class MomentForm { float32, bfloat16, int8 };
+inline const std::vector<std::string> kMomentWords = {"float32", "bfloat16", "int8"};
 
 // Of both moments of `numel` parameters.
 int64_t moment_bytes(MomentForm form, int64_t numel);

@@ -32,7 +32,7 @@ void describe(OptionVisitor& v, OptimizerOptions& o) {
   v.value("eps", o.eps, "AdamW's epsilon");
   v.value("weight_decay", o.weight_decay, "decoupled weight decay");
   v.value("momentum", o.momentum, "Muon's momentum");
-  choice(v, "moments", o.moments, {"float32", "bfloat16", "int8"},
+  choice(v, "moments", o.moments, kMomentWords,
          "how AdamW's moments are kept, in 8, 4 or 2.03 bytes a parameter");
   v.value("offload", o.offload,
           "GPU, adamw: the moments lie in the host's memory and come to the device piece by piece");

@@ -281,9 +281,7 @@ std::string less_memory(const StageOptions& s) {
 }
 
 namespace {
-const char* recompute_word(Recompute r) {
-  return r == Recompute::layers ? "layers" : r == Recompute::selective ? "selective" : "none";
-}
+const std::string& recompute_word(Recompute r) { return kRecomputeWords[static_cast<size_t>(r)]; }
 }  // namespace
 
 Json plan_json(const StagePlan& p) {

@@ -290,7 +290,7 @@ void describe(OptionVisitor& v, StageOptions& o) {
   v.value("minibatches", o.minibatches, "optimizer steps a rollout is split into");
   v.value("epochs", o.epochs, "passes over a rollout");
   v.value("micro_batch_tokens", o.micro_batch_tokens, "tokens in one forward pass");
-  choice(v, "recompute", o.recompute, {"auto", "none", "selective", "layers"},
+  choice(v, "recompute", o.recompute, kRecomputeWords,
          "what the backward pass computes again instead of keeping it: selective, norms and gates; "
          "layers, all but each layer's input, for a third more computation; auto: none, or on a "
          "GPU the first of them with which the plan fits");

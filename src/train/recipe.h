@@ -40,6 +40,8 @@ struct CheckpointOptions {
 };
 
 // Low-rank adapters, trained instead of the weights.
+inline const std::vector<std::string> kRecomputeWords = {"auto", "none", "selective", "layers"};
+
 struct LoraOptions {
   int64_t rank = 0;             // 0: none, but of `from`
   std::optional<double> alpha;  // default: twice the rank

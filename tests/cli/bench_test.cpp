@@ -55,6 +55,32 @@ TEST_CASE("bench train and bench step tell the update's operations by the clock"
   }
 }
 
+TEST_CASE("bench train and bench step say which option cannot be, and measure nothing") {
+  for (const auto& [call, word] : std::vector<std::pair<std::string, std::string>>{
+           {"train --rounds 0", "--rounds"},
+           {"train --documents 0", "--documents"},
+           {"train --document-tokens -3", "--document-tokens"},
+           {"train --micro-batch-tokens 0", "--micro-batch-tokens"},
+           {"train --lora-rank -2", "--lora-rank"},
+           {"train --moments fp4", "--moments"},
+           {"train --recompute auto", "--recompute"},
+           {"train --profile", "--profile"},
+           {"train --offload", "offload"},
+           {"train --fp8", "fp8"},
+           {"train --document-tokens 513", "512 positions"},
+           {"step --prompt-tokens 13 --new-tokens 500", "512 positions"},
+           {"step --prompts 0", "--prompts"},
+           {"step --group 0", "--group"},
+           {"step --prompt-tokens 0", "--prompt-tokens"},
+           {"step --new-tokens 0", "--new-tokens"}}) {
+    const Outcome o = run_hone("bench " + call + " --device cpu --json --quiet");
+    INFO(call << ": " << o.err);
+    CHECK(o.code == 2);
+    CHECK(o.err.find(word) != std::string::npos);
+    CHECK(o.out.empty());
+  }
+}
+
 TEST_CASE("bench decode says what cannot be measured") {
   const struct {
     std::string call, told;
